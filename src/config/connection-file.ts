@@ -1,0 +1,94 @@
+/**
+ * Connection files: how clusters are found. Every scheduler writes one (mode 0600) into the user's
+ * runtime folder and removes it when it ends; the launcher, the command line and clients read them.
+ *
+ * Folder: `TASKLOOM_RUNTIME_DIR`, or `$XDG_DATA_HOME/taskloom/clusters`, or
+ * `~/.local/share/taskloom/clusters`: one place that a desktop session, a lab and a batch job on a
+ * shared home agree about (XDG_RUNTIME_DIR is not).
+ */
+import { chmodSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { homedir, hostname } from 'node:os';
+import { join } from 'node:path';
+
+export interface ConnectionFile {
+  /** Unique and short: `local-7f3a`. */
+  id: string;
+  name: string;
+  kind: string;
+  /** `http://host:port`: links, dashboard and API share the port. */
+  address: string;
+  token: string;
+  protocol: number;
+  /** Scheduler's process and host: a reader on the same host checks that it lives. */
+  pid: number;
+  host: string;
+  /** ms since the epoch. */
+  startedAt: number;
+  madeBy: { kind: 'sidebar' | 'notebook' | 'script' | 'cli'; label: string };
+}
+
+export function runtimeFolder(): string {
+  const own = process.env['TASKLOOM_RUNTIME_DIR'];
+  if (own !== undefined && own !== '') return own;
+  const data = process.env['XDG_DATA_HOME'];
+  return join(data === undefined || data === '' ? join(homedir(), '.local', 'share') : data, 'taskloom', 'clusters');
+}
+
+/** Where the user's choice of active cluster is kept: the id, as text. */
+export function activeClusterPath(): string {
+  return join(runtimeFolder(), 'active');
+}
+
+/** Writes the file whole (rename), readable by its owner only, and returns its path. */
+export function writeConnectionFile(file: ConnectionFile): string {
+  const folder = runtimeFolder();
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  const path = join(folder, `${file.id}.json`);
+  const draft = `${path}.${process.pid}.draft`;
+  writeFileSync(draft, JSON.stringify(file, null, 2), { mode: 0o600 });
+  chmodSync(draft, 0o600);
+  renameSync(draft, path);
+  return path;
+}
+
+export function removeConnectionFile(id: string): void {
+  rmSync(join(runtimeFolder(), `${id}.json`), { force: true });
+}
+
+/** All clusters whose files can be read and whose schedulers live, newest first. */
+export function listConnectionFiles(): ConnectionFile[] {
+  let names: string[];
+  try {
+    names = readdirSync(runtimeFolder());
+  } catch {
+    return [];
+  }
+  const files: ConnectionFile[] = [];
+  for (const name of names) {
+    if (!name.endsWith('.json')) continue;
+    const file = readConnectionFile(join(runtimeFolder(), name));
+    if (file !== null && schedulerLives(file)) files.push(file);
+  }
+  return files.sort((a, b) => b.startedAt - a.startedAt);
+}
+
+/** The parsed file, or null when it is gone or not (yet) whole. */
+export function readConnectionFile(path: string): ConnectionFile | null {
+  try {
+    const value = JSON.parse(readFileSync(path, 'utf8')) as ConnectionFile;
+    return typeof value.address === 'string' && typeof value.token === 'string' ? value : null;
+  } catch {
+    return null;
+  }
+}
+
+/** False only when it is certain that the scheduler is gone: same host, no such process. */
+export function schedulerLives(file: ConnectionFile): boolean {
+  if (file.host !== hostname()) return true;
+  try {
+    process.kill(file.pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
+  }
+}

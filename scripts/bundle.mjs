@@ -1,0 +1,188 @@
+/**
+ * Bundles the runtime into dist/, whole files that need no node_modules beside them:
+ *
+ *   index.mjs      what `import "taskloom"` gives in Node and Deno
+ *   taskloom.mjs   the command: turns V8's compile cache on, then loads main.mjs
+ *   main.mjs       the command proper
+ *   executor.mjs   what a worker runs in its worker threads
+ *   page/          the dashboard page that a scheduler serves
+ *
+ * The folder is made anew beside the old one and then takes its place, so that a failed or
+ * half-done build never leaves a mixture, and a running cluster keeps the files it has open.
+ */
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync
+} from 'node:fs';
+import { join } from 'node:path';
+
+import { build } from 'esbuild';
+
+import { root } from './steps.mjs';
+
+const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+const out = join(root, 'dist');
+const next = join(root, 'build', `dist.${process.pid}`);
+
+/** CommonJS packages inside an ES module ask for `require`; Node's built-ins come through it. */
+const banner = {
+  js: "import { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);"
+};
+
+const runtime = {
+  bundle: true,
+  format: 'esm',
+  platform: 'node',
+  target: 'node22',
+  banner,
+  legalComments: 'none',
+  sourcemap: 'linked',
+  sourcesContent: false,
+  // Function and class names are seen by users (keys, error names): identifiers stay as written.
+  minifySyntax: true,
+  define: { 'process.env.WS_NO_BUFFER_UTIL': '"1"', 'process.env.WS_NO_UTF_8_VALIDATE': '"1"' },
+  // Native accelerators of ws and msgpackr: a machine-specific binary has no place in one file.
+  external: ['bufferutil', 'utf-8-validate', 'msgpackr-extract', 'cbor-extract'],
+  logLevel: 'warning'
+};
+
+/** The command's first file, small on purpose: it must run before anything else is compiled. */
+const command = `#!/usr/bin/env node
+import { accessSync, constants, mkdirSync } from 'node:fs';
+import module from 'node:module';
+import { homedir, tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const [major, minor] = process.versions.node.split('.').map(Number);
+if (major < 22 || (major === 22 && minor < 12)) {
+  process.stderr.write(
+    'taskloom needs Node 22.12 or newer; this is ' + process.version + ' (' + process.execPath + ').\\n'
+  );
+  process.exit(1);
+}
+
+/** Next to this file if it may be written there, else in the user's cache, else none. */
+function cacheFolder() {
+  const own = dirname(fileURLToPath(import.meta.url));
+  const user = process.env.XDG_CACHE_HOME || join(homedir(), '.cache');
+  for (const base of [own, user, tmpdir()]) {
+    try {
+      accessSync(base, constants.W_OK);
+      const folder = base === own ? join(own, '.compile-cache') : join(base, 'taskloom', 'compile-cache');
+      mkdirSync(folder, { recursive: true });
+      return folder;
+    } catch {
+      // not writable: the next one
+    }
+  }
+  return undefined;
+}
+
+const folder = cacheFolder();
+if (folder !== undefined) {
+  module.enableCompileCache?.(folder);
+  // Workers are often killed rather than ended: write what was compiled while there is time.
+  setTimeout(() => module.flushCompileCache?.(), 3000).unref();
+}
+await import('./main.mjs');
+`;
+
+const page = title => `<!doctype html>
+<html lang="en">
+  <head>
+    <meta charset="utf-8" />
+    <meta name="viewport" content="width=device-width, initial-scale=1" />
+    <title>${title}</title>
+    <link rel="stylesheet" href="page.css" />
+  </head>
+  <body>
+    <div id="root"></div>
+    <script type="module" src="page.js"></script>
+  </body>
+</html>
+`;
+
+/** Entries whose source is there. */
+function present(entries) {
+  return Object.fromEntries(
+    Object.entries(entries).filter(([, source]) => existsSync(join(root, source)))
+  );
+}
+
+async function bundle() {
+  rmSync(next, { recursive: true, force: true });
+  mkdirSync(join(next, 'page'), { recursive: true });
+  const define = { ...runtime.define, __TASKLOOM_VERSION__: JSON.stringify(version) };
+  const outputs = present({
+    index: 'src/index.ts',
+    main: 'src/cli/main.ts',
+    executor: 'src/worker/executor/thread-main.ts'
+  });
+  // Each is a whole file of its own: deploy back ends copy single files to hosts with only Node.
+  await Promise.all(
+    Object.entries(outputs).map(([name, source]) =>
+      build({
+        ...runtime,
+        define,
+        entryPoints: [join(root, source)],
+        outfile: join(next, `${name}.mjs`)
+      })
+    )
+  );
+  writeFileSync(join(next, 'taskloom.mjs'), command, { mode: 0o755 });
+  if (existsSync(join(root, 'src/panels/page/main.tsx'))) {
+    await build({
+      bundle: true,
+      format: 'esm',
+      platform: 'browser',
+      target: 'es2022',
+      jsx: 'automatic',
+      minify: true,
+      define: {
+        'process.env.NODE_ENV': '"production"',
+        __TASKLOOM_VERSION__: JSON.stringify(version)
+      },
+      loader: { '.svg': 'text' },
+      entryPoints: [join(root, 'src/panels/page/main.tsx')],
+      outfile: join(next, 'page', 'page.js'),
+      legalComments: 'none',
+      logLevel: 'warning'
+    });
+    writeFileSync(join(next, 'page', 'index.html'), page('Taskloom'));
+    writeFileSync(join(next, 'page', 'page.css'), pageStyle());
+  }
+  writeFileSync(
+    join(next, 'package.json'),
+    `${JSON.stringify({ name: 'taskloom', version, type: 'module' }, null, 2)}\n`
+  );
+  replace();
+}
+
+/** The page's own style after the panels' style, with imports already in place. */
+function pageStyle() {
+  return ['style/base.css', 'style/page.css']
+    .map(name => join(root, name))
+    .filter(path => existsSync(path))
+    .map(path => readFileSync(path, 'utf8'))
+    .join('\n');
+}
+
+/** Puts the new folder in place of the old one; the compile cache of unchanged files is kept. */
+function replace() {
+  const old = join(root, 'build', `dist.${process.pid}.old`);
+  if (existsSync(out)) {
+    const cache = join(out, '.compile-cache');
+    if (existsSync(cache)) cpSync(cache, join(next, '.compile-cache'), { recursive: true });
+    renameSync(out, old);
+  }
+  renameSync(next, out);
+  rmSync(old, { recursive: true, force: true });
+}
+
+await bundle();

@@ -1,0 +1,272 @@
+/**
+ * The one listening port of a process: HTTP routes, WebSocket links and the data upgrade. Every
+ * request but `/health` presents the cluster's token, as `Authorization: Bearer` or, for the
+ * dashboard page, as the cookie that `POST /login` sets; the token is compared in constant time.
+ * Loopback by default; another address without encryption must be asked for by name.
+ */
+import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
+import { createServer } from 'node:http';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import type { AddressInfo, Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { WebSocketServer } from 'ws';
+import type { WebSocket } from 'ws';
+import { ConfigError, ProtocolError } from '../base/errors.ts';
+import { LIMITS } from '../protocol/limits.ts';
+import { DATA_PROTOCOL, serveData } from './data.ts';
+import type { DataHandler } from './data.ts';
+
+/** A fresh token: 256 random bits. */
+export function createToken(): string {
+  return randomBytes(32).toString('base64url');
+}
+
+/** Compares in constant time whatever the lengths. */
+export function tokensEqual(a: string, b: string): boolean {
+  const digest = (text: string): Buffer => createHash('sha256').update(text).digest();
+  return timingSafeEqual(digest(a), digest(b));
+}
+
+export interface ServerOptions {
+  /** Default 127.0.0.1. */
+  host?: string;
+  /** Default 0: a free one. */
+  port?: number;
+  token: string;
+  /** Allow a bind beyond loopback without encryption. */
+  insecure?: boolean;
+}
+
+export interface HttpAnswer {
+  status: number;
+  /** Objects go as JSON. */
+  body?: string | Uint8Array | object;
+  type?: string;
+  headers?: Record<string, string>;
+}
+export type HttpHandler = (request: HttpRequest) => HttpAnswer | Promise<HttpAnswer>;
+export interface HttpRequest {
+  method: string;
+  /** Without the query. */
+  path: string;
+  query: URLSearchParams;
+  /** What `:name` parts of the route matched. */
+  params: Record<string, string>;
+  /** Parsed JSON body, or undefined. */
+  body: unknown;
+}
+interface Route {
+  method: string;
+  pattern: RegExp;
+  names: string[];
+  path: string;
+  handler: HttpHandler;
+}
+
+const LOOPBACK = /^(127\.|::1$|localhost$)/;
+export const COOKIE = 'taskloom-token';
+
+export class CommServer {
+  readonly options: ServerOptions;
+  private readonly server: Server;
+  private readonly sockets = new WebSocketServer({
+    noServer: true,
+    perMessageDeflate: false,
+    maxPayload: LIMITS.controlFrameBytes
+  });
+  private readonly viewers = new WebSocketServer({
+    noServer: true,
+    perMessageDeflate: false,
+    maxPayload: LIMITS.viewerFrameBytes
+  });
+  private readonly httpRoutes: Route[] = [];
+  private readonly links = new Map<string, { viewer: boolean; open: (socket: WebSocket, peer: string) => void }>();
+  private readonly open = new Set<Duplex>();
+  private dataHandler: DataHandler | null = null;
+  /** What is answered (with status 401) to a browser that asks for `/` without a token. */
+  loginPage: string | null = null;
+
+  constructor(options: ServerOptions) {
+    this.options = options;
+    this.server = createServer((request, response) => void this.answer(request, response));
+    this.server.on('upgrade', (request, socket, head) => this.upgrade(request, socket, head));
+    this.server.on('connection', socket => {
+      this.open.add(socket);
+      socket.once('close', () => this.open.delete(socket));
+    });
+  }
+
+  /** Adds a route; `:name` matches one path part, `*name` the rest. */
+  route(method: string, path: string, handler: HttpHandler): void {
+    const names: string[] = [];
+    const source = path.replace(/[.]/g, '\\.').replace(/([:*])(\w+)/g, (_all, kind: string, name: string) => {
+      names.push(name);
+      return kind === ':' ? '([^/]+)' : '(.+)';
+    });
+    this.httpRoutes.push({ method, pattern: new RegExp(`^${source}$`), names, path, handler });
+  }
+
+  /** Adds a WebSocket link. `viewer` links may send only small frames. */
+  link(path: string, open: (socket: WebSocket, peer: string) => void, viewer = false): void {
+    this.links.set(path, { viewer, open });
+  }
+
+  /** Serves values at `/data`. */
+  data(handler: DataHandler): void {
+    this.dataHandler = handler;
+  }
+
+  /** Everything that listens here, for documentation and tests: `GET /x`, `WS /y`, `UPGRADE /data`. */
+  listRoutes(): string[] {
+    const routes = this.httpRoutes.map(route => `${route.method} ${route.path}`);
+    for (const path of this.links.keys()) routes.push(`WS ${path}`);
+    if (this.dataHandler !== null) routes.push('UPGRADE /data');
+    return routes;
+  }
+
+  /** Starts to listen and returns the address, `http://host:port`. */
+  async listen(): Promise<string> {
+    const host = this.options.host ?? '127.0.0.1';
+    if (!LOOPBACK.test(host) && this.options.insecure !== true) {
+      throw new ConfigError(
+        `Refusing to listen on ${host}: links would cross the network without encryption. ` +
+          `Use a loopback address, or ask for it by name with --insecure.`
+      );
+    }
+    await new Promise<void>((resolve, reject) => {
+      this.server.once('error', (error: NodeJS.ErrnoException) => {
+        reject(
+          error.code === 'EADDRINUSE'
+            ? new ConfigError(`Port ${this.options.port} on ${host} is in use. Choose another, or 0 for a free one.`)
+            : new ConfigError(`Cannot listen on ${host}: ${error.message}`, { cause: error })
+        );
+      });
+      this.server.listen({ host, port: this.options.port ?? 0, backlog: 2048 }, resolve);
+    });
+    return `http://${host.includes(':') ? `[${host}]` : host}:${(this.server.address() as AddressInfo).port}`;
+  }
+
+  /** Ends the port and all that is open on it. */
+  async close(): Promise<void> {
+    for (const sockets of [this.sockets, this.viewers]) {
+      for (const socket of sockets.clients) socket.terminate();
+    }
+    const closed = new Promise<void>(resolve => this.server.close(() => resolve()));
+    this.server.closeAllConnections();
+    for (const socket of this.open) socket.destroy();
+    await closed;
+  }
+
+  private authorised(request: IncomingMessage): boolean {
+    const header = request.headers.authorization;
+    if (header !== undefined) {
+      return header.startsWith('Bearer ') && tokensEqual(header.slice(7), this.options.token);
+    }
+    const cookie = cookieOf(request, COOKIE);
+    // A cookie rides along with requests of other pages: those are told by their Origin.
+    return cookie !== null && sameOrigin(request) && tokensEqual(cookie, this.options.token);
+  }
+
+  private async answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const answer = await this.answerOf(request).catch((error: unknown): HttpAnswer => {
+      const bad = error instanceof ProtocolError || error instanceof ConfigError;
+      const message = error instanceof Error ? error.message : String(error);
+      return { status: bad ? 400 : 500, body: { code: bad ? error.code : 'INTERNAL', message } };
+    });
+    const body = answer.body;
+    const raw = typeof body === 'string' || body instanceof Uint8Array || body === undefined;
+    response.writeHead(answer.status, {
+      'Content-Type': answer.type ?? (raw ? 'text/plain; charset=utf-8' : 'application/json'),
+      'Cache-Control': 'no-store',
+      'X-Content-Type-Options': 'nosniff',
+      'Referrer-Policy': 'no-referrer',
+      ...answer.headers
+    });
+    response.end(raw ? body : JSON.stringify(body));
+  }
+
+  private async answerOf(request: IncomingMessage): Promise<HttpAnswer> {
+    const url = new URL(request.url ?? '/', 'http://localhost');
+    const method = request.method ?? 'GET';
+    if (url.pathname === '/health') return { status: 200, body: 'ok' };
+    if (!this.authorised(request)) {
+      if (method === 'GET' && url.pathname === '/' && this.loginPage !== null) {
+        return { status: 401, body: this.loginPage, type: 'text/html; charset=utf-8' };
+      }
+      return { status: 401, body: { code: 'UNAUTHENTICATED', message: 'Token missing or wrong.' } };
+    }
+    if (method === 'POST' && url.pathname === '/login') {
+      const cookie = `${COOKIE}=${this.options.token}; HttpOnly; SameSite=Strict; Path=/`;
+      return { status: 204, headers: { 'Set-Cookie': cookie } };
+    }
+    for (const route of this.httpRoutes) {
+      const match = route.method === method ? route.pattern.exec(url.pathname) : null;
+      if (match === null) continue;
+      const params = Object.fromEntries(route.names.map((name, i) => [name, decodeURIComponent(match[i + 1] ?? '')]));
+      const body = method === 'GET' ? undefined : await readJson(request);
+      return route.handler({ method, path: url.pathname, query: url.searchParams, params, body });
+    }
+    return { status: 404, body: { code: 'NOT_FOUND', message: `No route ${method} ${url.pathname}.` } };
+  }
+
+  private upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
+    const path = new URL(request.url ?? '/', 'http://localhost').pathname;
+    socket.on('error', () => socket.destroy());
+    if (!this.authorised(request)) {
+      refuse(socket, '401 Unauthorized');
+      return;
+    }
+    const kind = request.headers.upgrade?.toLowerCase();
+    if (path === '/data' && kind === DATA_PROTOCOL && this.dataHandler !== null) {
+      socket.write(`HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: ${DATA_PROTOCOL}\r\n\r\n`);
+      serveData(socket as Socket, head, this.dataHandler);
+      return;
+    }
+    const link = this.links.get(path);
+    if (kind !== 'websocket' || link === undefined) {
+      refuse(socket, '404 Not Found');
+      return;
+    }
+    (socket as Socket).setNoDelay(true);
+    const peer = `${request.socket.remoteAddress ?? '?'}:${request.socket.remotePort ?? 0}`;
+    (link.viewer ? this.viewers : this.sockets).handleUpgrade(request, socket, head, ws => link.open(ws, peer));
+  }
+}
+
+function refuse(socket: Duplex, status: string): void {
+  socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
+}
+
+function cookieOf(request: IncomingMessage, name: string): string | null {
+  for (const part of (request.headers.cookie ?? '').split(';')) {
+    const at = part.indexOf('=');
+    if (at > 0 && part.slice(0, at).trim() === name) return part.slice(at + 1).trim();
+  }
+  return null;
+}
+
+function sameOrigin(request: IncomingMessage): boolean {
+  const origin = request.headers.origin;
+  if (origin === undefined) return request.headers['sec-fetch-site'] !== 'cross-site';
+  try {
+    return new URL(origin).host === request.headers.host;
+  } catch {
+    return false;
+  }
+}
+
+async function readJson(request: IncomingMessage): Promise<unknown> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    size += chunk.length;
+    if (size > LIMITS.httpBodyBytes) throw new ProtocolError('The request body is too large.');
+    chunks.push(chunk);
+  }
+  if (size === 0) return undefined;
+  try {
+    return JSON.parse(Buffer.concat(chunks).toString('utf8'));
+  } catch (cause) {
+    throw new ProtocolError('The request body is not JSON.', { cause });
+  }
+}

@@ -1,0 +1,478 @@
+/**
+ * Every message of the control links, one union a link and direction, under Dask's names for them.
+ *
+ * A control frame is one batch: a msgpack array of these messages, all that one turn of the sender's
+ * loop produced for that peer. Fields that speak of several tasks are parallel arrays. Numbers stand
+ * for names that were sent once:
+ *   tid     a task, by the scheduler's numbering (never used again)
+ *   cid     a key, by the numbering of one client (never used again by it)
+ *   worker  a worker, by the scheduler's numbering (never used again)
+ *   fn      a function, by the numbering of the link it travels on
+ * Times are ms since the epoch; sizes are bytes; `args` are opaque to everybody but executors.
+ */
+
+/** Why a task has no result. Made by a worker, or by the scheduler itself. */
+export interface ErrorRecord {
+  /** `TASK_ERRED` for the user's own exception, else the code of a TaskloomError. */
+  code: string;
+  /** `Name: message` of the exception, for people. */
+  message: string;
+  /** The remote traceback, or ''. */
+  traceback: string;
+  /** The serialised exception (packFrames), or null. */
+  exception: Uint8Array | null;
+  /** Key of the task that failed; the tasks that stand on it fail with the same record. */
+  blame: string;
+  /** Address of the worker where it failed, or ''. */
+  worker: string;
+}
+
+/** A question and its answer, on any control link. */
+export interface RequestMessage {
+  op: 'request';
+  id: number;
+  method: string;
+  params: unknown;
+}
+export interface ResponseMessage {
+  op: 'response';
+  id: number;
+  result?: unknown;
+  error?: { code: string; message: string };
+}
+
+// ------------------------------------------------------------------ client -> scheduler
+
+export interface RegisterClient {
+  op: 'register-client';
+  protocol: number;
+  client: string;
+  name: string;
+  version: string;
+}
+
+/** Names a function that later graphs of this client use. */
+export interface RegisterFunction {
+  op: 'register-function';
+  fn: number;
+  /** Content hash; the scheduler and workers keep one copy of equal functions. */
+  hash: string;
+  name: string;
+  blob: Uint8Array;
+}
+
+/** The client will not use these functions again (tasks that do keep them alive). */
+export interface ReleaseFunctions {
+  op: 'release-functions';
+  fns: number[];
+}
+
+/** What all tasks of one graph message share. */
+export interface TaskOptions {
+  /** Larger runs first. Default 0. */
+  priority: number;
+  /** How often a task that throws is tried again. Default 0. */
+  retries: number;
+  /** Seconds an execution may last before it is killed; 0 = no limit. */
+  timeout: number;
+  /** Names, addresses or hosts of workers that may run it; null = any. */
+  workers: string[] | null;
+  /** Take `workers` as a wish. */
+  allowOtherWorkers: boolean;
+  /** Amounts of worker resources it holds while it runs; null = none. */
+  resources: Record<string, number> | null;
+}
+
+export interface UpdateGraph {
+  op: 'update-graph';
+  /** Tasks are numbered first, first + 1, …; dependencies come before dependents. */
+  first: number;
+  keys: string[];
+  /** One function for all, or one a task. */
+  fn: number | number[];
+  /** Arguments of all tasks, one after the other; task i has [argOffsets[i], argOffsets[i+1]). */
+  args: Uint8Array;
+  argOffsets: number[];
+  /** cids; task i depends on deps[depOffsets[i]..depOffsets[i+1]). Empty depOffsets = no dependencies. */
+  deps: number[];
+  depOffsets: number[];
+  options: TaskOptions;
+  /** Later graphs within this many ms share the generation of the first (fair order). */
+  fifoTimeout: number;
+  /** Which of the tasks the client wants: all, or a list of cids. */
+  wants: 'all' | number[];
+}
+
+/** Wants keys that exist already, by name. */
+export interface ClientDesiresKeys {
+  op: 'client-desires-keys';
+  cids: number[];
+  keys: string[];
+}
+export interface ClientReleasesKeys {
+  op: 'client-releases-keys';
+  cids: number[];
+}
+/** force: also when other clients want it, and kill it if it runs. */
+export interface CancelKeys {
+  op: 'cancel-keys';
+  cids: number[];
+  force: boolean;
+  reason: string;
+}
+export interface RetryKeys {
+  op: 'retry-keys';
+  cids: number[];
+}
+/** The client has put these values on workers (their tids came from `scatter-plan`). */
+export interface Scattered {
+  op: 'scattered';
+  cids: number[];
+  tids: number[];
+  nbytes: number[];
+  types: string[];
+  workers: number[][];
+}
+export interface HeartbeatClient {
+  op: 'heartbeat-client';
+}
+
+export type ClientToScheduler =
+  | RegisterClient
+  | RegisterFunction
+  | ReleaseFunctions
+  | UpdateGraph
+  | ClientDesiresKeys
+  | ClientReleasesKeys
+  | CancelKeys
+  | RetryKeys
+  | Scattered
+  | HeartbeatClient
+  | RequestMessage;
+
+// ------------------------------------------------------------------ scheduler -> client
+
+export interface ClientHello {
+  op: 'hello';
+  protocol: number;
+  cluster: { id: string; name: string; kind: string };
+}
+export interface KeyInMemory {
+  op: 'key-in-memory';
+  cids: number[];
+  tids: number[];
+  nbytes: number[];
+  types: string[];
+  /** Small values travel along (packFrames); null: fetch from a holder. */
+  inline: (Uint8Array | null)[];
+}
+export interface TaskErredMessage {
+  op: 'task-erred';
+  cids: number[];
+  errors: ErrorRecord[];
+}
+/** In memory no more (a worker was lost); it is being computed again. */
+export interface LostKeys {
+  op: 'lost-keys';
+  cids: number[];
+}
+/** Will never be there: cancelled, or lost with nothing to compute it from. */
+export interface CancelledKeys {
+  op: 'cancelled-keys';
+  cids: number[];
+  reason: string;
+}
+export interface SchedulerClosing {
+  op: 'closing';
+  reason: string;
+}
+
+export type SchedulerToClient =
+  | ClientHello
+  | KeyInMemory
+  | TaskErredMessage
+  | LostKeys
+  | CancelledKeys
+  | SchedulerClosing
+  | ResponseMessage;
+
+// ------------------------------------------------------------------ worker -> scheduler
+
+export interface RegisterWorker {
+  op: 'register-worker';
+  protocol: number;
+  name: string;
+  /** Where peers and clients reach its values: `http://host:port`. */
+  address: string;
+  host: string;
+  pid: number;
+  nthreads: number;
+  /** 0 = no limit. */
+  memoryLimit: number;
+  resources: Record<string, number>;
+  /** Id of the nanny that watches it, or ''. */
+  nanny: string;
+  version: string;
+}
+
+export interface TasksFinished {
+  op: 'tasks-finished';
+  tids: number[];
+  runIds: number[];
+  nbytes: number[];
+  types: string[];
+  lanes: number[];
+  /** When the execution began, ms since the epoch, and how long it took, ms. */
+  starts: number[];
+  durations: number[];
+  inline: (Uint8Array | null)[];
+}
+export interface TaskErred {
+  op: 'task-erred';
+  tid: number;
+  runId: number;
+  error: ErrorRecord;
+  lane: number;
+  start: number;
+  duration: number;
+}
+/** The worker gives the task back unexecuted. */
+export interface Reschedule {
+  op: 'reschedule';
+  tid: number;
+  runId: number;
+}
+/** Copies the worker has come to hold by fetching. */
+export interface AddKeys {
+  op: 'add-keys';
+  tids: number[];
+}
+/** Copies the worker holds no more. */
+export interface ReleaseWorkerData {
+  op: 'release-worker-data';
+  tids: number[];
+}
+/** `worker` was said to hold these and does not (or is dead). */
+export interface MissingData {
+  op: 'missing-data';
+  tids: number[];
+  worker: number;
+}
+export interface RequestRefreshWhoHas {
+  op: 'request-refresh-who-has';
+  tids: number[];
+}
+/** The task has seceded from the thread pool. */
+export interface LongRunning {
+  op: 'long-running';
+  tid: number;
+  runId: number;
+  /** ms it ran before that. */
+  duration: number;
+}
+export interface WorkerMetrics {
+  cpu: number;
+  rss: number;
+  managed: number;
+  spilled: number;
+  executing: number;
+  ready: number;
+  inMemory: number;
+  netIn: number;
+  netOut: number;
+  loopDelay: number;
+  /** bytes a second seen on transfers over 1 MB, or 0. */
+  bandwidth: number;
+}
+export interface HeartbeatWorker {
+  op: 'heartbeat-worker';
+  now: number;
+  metrics: WorkerMetrics;
+  /** Executing tasks and for how many ms. */
+  executing: number[];
+  executingFor: number[];
+}
+export interface WorkerStatusChange {
+  op: 'worker-status-change';
+  status: 'running' | 'paused' | 'closing';
+}
+/** Rectangles of the task stream that are not executions (STREAM_KINDS numbers). */
+export interface StartStops {
+  op: 'start-stops';
+  tids: number[];
+  lanes: number[];
+  kinds: number[];
+  starts: number[];
+  durations: number[];
+}
+
+export type WorkerToScheduler =
+  | RegisterWorker
+  | TasksFinished
+  | TaskErred
+  | Reschedule
+  | AddKeys
+  | ReleaseWorkerData
+  | MissingData
+  | RequestRefreshWhoHas
+  | LongRunning
+  | HeartbeatWorker
+  | WorkerStatusChange
+  | StartStops
+  | ResponseMessage;
+
+// ------------------------------------------------------------------ scheduler -> worker
+
+export interface WorkerHello {
+  op: 'hello';
+  protocol: number;
+  /** The number by which everybody speaks of this worker. */
+  worker: number;
+  cluster: { id: string; name: string; kind: string };
+  /** ms between heartbeats. */
+  heartbeat: number;
+}
+/** The table of peers: sent whole at hello (all as added), then as it changes. */
+export interface WorkersChanged {
+  op: 'workers';
+  added: { worker: number; address: string; host: string }[];
+  removed: number[];
+}
+/** Functions that later compute-tasks use; sent once a worker. */
+export interface Functions {
+  op: 'functions';
+  fns: number[];
+  names: string[];
+  hashes: string[];
+  blobs: Uint8Array[];
+}
+export interface ForgetFunctions {
+  op: 'forget-functions';
+  fns: number[];
+}
+export interface ComputeTasks {
+  op: 'compute-tasks';
+  stimulus: string;
+  tids: number[];
+  keys: string[];
+  runIds: number[];
+  fns: number[];
+  args: Uint8Array[];
+  /** Three numbers a task: -user priority, generation, order. Smaller runs first. */
+  priorities: number[];
+  /** Expected ms of each execution (500 when unknown). */
+  durations: number[];
+  /** 1: a client wants the result, send small ones inline. */
+  wanted: number[];
+  /** Task i needs deps[depOffsets[i]..depOffsets[i+1]), in the order its arguments refer to them. */
+  depOffsets: number[];
+  deps: number[];
+  /** Beside each dependency: its key, size and holders (worker numbers). */
+  depKeys: string[];
+  depNbytes: number[];
+  depHolders: number[][];
+  /** Seconds, 0 = none; absent when no task of the batch has one. */
+  timeouts?: number[];
+  resources?: (Record<string, number> | null)[];
+}
+/** Drop these: results nobody needs, or tasks not to be run any more. */
+export interface FreeKeys {
+  op: 'free-keys';
+  stimulus: string;
+  tids: number[];
+}
+/** Do not run these; with force also kill them if they run. */
+export interface CancelCompute {
+  op: 'cancel-compute';
+  stimulus: string;
+  tids: number[];
+  force: boolean;
+}
+export interface RefreshWhoHas {
+  op: 'refresh-who-has';
+  stimulus: string;
+  tids: number[];
+  holders: number[][];
+}
+/** Fetch copies of these. */
+export interface AcquireReplicas {
+  op: 'acquire-replicas';
+  stimulus: string;
+  tids: number[];
+  keys: string[];
+  nbytes: number[];
+  holders: number[][];
+}
+/** Drop copies of these if not needed here. */
+export interface RemoveReplicas {
+  op: 'remove-replicas';
+  stimulus: string;
+  tids: number[];
+}
+export interface CloseWorker {
+  op: 'close';
+  reason: string;
+}
+
+export type SchedulerToWorker =
+  | WorkerHello
+  | WorkersChanged
+  | Functions
+  | ForgetFunctions
+  | ComputeTasks
+  | FreeKeys
+  | CancelCompute
+  | RefreshWhoHas
+  | AcquireReplicas
+  | RemoveReplicas
+  | CloseWorker
+  | RequestMessage;
+
+// ------------------------------------------------------------------ nanny <-> scheduler
+
+export interface RegisterNanny {
+  op: 'register-nanny';
+  protocol: number;
+  nanny: string;
+  host: string;
+  pid: number;
+  version: string;
+  /** May the scheduler ask this nanny for more or fewer workers? */
+  canScale: boolean;
+}
+/** A worker's process ended. */
+export interface WorkerExited {
+  op: 'worker-exited';
+  name: string;
+  pid: number;
+  /** A sentence: `killed by SIGKILL`, `exit code 3`, `out of memory (limit 2 GiB)`. */
+  reason: string;
+  /** Asked for (scale down, restart, close): no fault of the task it ran. */
+  expected: boolean;
+  lastLines: string[];
+}
+/** How many workers it should have and how many of them are starting; reason when some can't. */
+export interface NannyStatus {
+  op: 'nanny-status';
+  target: number;
+  starting: number;
+  reason: string | null;
+}
+export type NannyToScheduler = RegisterNanny | WorkerExited | NannyStatus | ResponseMessage;
+
+export interface NannyHello {
+  op: 'hello';
+  protocol: number;
+  cluster: { id: string; name: string; kind: string };
+}
+/** Requests: `scale` {workers, close: string[] names to end}, `restart-workers` {}, `logs` {}, `close` {reason}. */
+export type SchedulerToNanny = NannyHello | RequestMessage;
+
+/** What any control link carries. */
+export type AnyMessage =
+  | ClientToScheduler
+  | SchedulerToClient
+  | WorkerToScheduler
+  | SchedulerToWorker
+  | NannyToScheduler
+  | SchedulerToNanny;

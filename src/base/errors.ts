@@ -25,7 +25,7 @@ export class TaskloomError extends Error {
     Object.defineProperty(this, BRAND, { value: brandsOf(new.target), enumerable: false });
   }
 
-  static [Symbol.hasInstance](this: { name: string }, value: unknown): boolean {
+  static override [Symbol.hasInstance](this: { name: string }, value: unknown): boolean {
     if (typeof value !== 'object' || value === null) return false;
     const brands = (value as { [BRAND]?: readonly string[] })[BRAND];
     return brands !== undefined && brands.includes(this.name);

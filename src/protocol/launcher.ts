@@ -27,7 +27,11 @@ export interface ClusterInfo {
   state: ClusterState;
   /** Why it ended, failed or lacks workers; a sentence, or null. */
   reason: string | null;
-  workers: { running: number; /** asked for and not yet there */ starting: number; pending: number };
+  workers: {
+    running: number;
+    /** asked for and not yet there */ starting: number;
+    pending: number;
+  };
   threads: number;
   /** Bytes used (resident, all workers) and the sum of limits (0 = none). */
   memory: { used: number; limit: number };

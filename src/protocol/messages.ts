@@ -128,6 +128,7 @@ export interface RetryKeys {
 export interface Scattered {
   op: 'scattered';
   cids: number[];
+  keys: string[];
   tids: number[];
   nbytes: number[];
   types: string[];
@@ -169,6 +170,8 @@ export interface KeyInMemory {
 export interface TaskErredMessage {
   op: 'task-erred';
   cids: number[];
+  /** errors[which[i]] is the error of cids[i]: tasks that fail for one reason share its record. */
+  which: number[];
   errors: ErrorRecord[];
 }
 /** In memory no more (a worker was lost); it is being computed again. */

@@ -1,0 +1,217 @@
+/**
+ * Collects what one event makes the scheduler say, in order for each peer, growing columns where
+ * the last message to that peer is of the same kind. Emptied at the end of each event.
+ */
+import type {
+  CancelledKeys,
+  ComputeTasks,
+  ErrorRecord,
+  FreeKeys,
+  Functions,
+  KeyInMemory,
+  LostKeys,
+  SchedulerToClient,
+  SchedulerToWorker,
+  TaskErredMessage
+} from '../../protocol/messages.ts';
+import { smallList } from '../../base/small-set.ts';
+import type { ClientRecord } from './clients.ts';
+import type { FunctionRecord, Task } from './tasks.ts';
+import type { WorkerRecord } from './workers.ts';
+
+export type Instruction =
+  | { to: 'worker'; worker: number; message: SchedulerToWorker }
+  | { to: 'client'; client: string; message: SchedulerToClient };
+
+export class Outbox {
+  private readonly workers = new Map<WorkerRecord, SchedulerToWorker[]>();
+  private readonly clients = new Map<ClientRecord, SchedulerToClient[]>();
+  /** Id of the event that is being handled; goes with every message it causes. */
+  stimulus = '';
+
+  toWorker(worker: WorkerRecord, message: SchedulerToWorker): void {
+    const list = this.workers.get(worker);
+    if (list === undefined) this.workers.set(worker, [message]);
+    else list.push(message);
+  }
+
+  toClient(client: ClientRecord, message: SchedulerToClient): void {
+    const list = this.clients.get(client);
+    if (list === undefined) this.clients.set(client, [message]);
+    else list.push(message);
+  }
+
+  private last(worker: WorkerRecord): SchedulerToWorker | undefined {
+    return this.workers.get(worker)?.at(-1);
+  }
+
+  compute(worker: WorkerRecord, task: Task, fn: FunctionRecord, duration: number): void {
+    if (!worker.functions.has(fn.id)) this.sendFunction(worker, fn);
+    let message = this.last(worker);
+    if (message?.op !== 'compute-tasks') {
+      message = emptyCompute(this.stimulus);
+      this.toWorker(worker, message);
+    }
+    const demands = task.demands;
+    message.tids.push(task.id);
+    message.keys.push(task.key);
+    message.runIds.push(task.runId);
+    message.fns.push(fn.id);
+    message.args.push(task.args.subarray(task.argStart, task.argEnd));
+    message.priorities.push(demands.priority, demands.generation, task.order);
+    message.durations.push(duration);
+    message.wanted.push(task.wants > 0 ? 1 : 0);
+    for (const dep of task.deps) {
+      message.deps.push(dep.id);
+      message.depKeys.push(dep.key);
+      message.depNbytes.push(dep.nbytes);
+      message.depHolders.push(smallList(dep.whoHas).map(holder => holder.id));
+    }
+    message.depOffsets.push(message.deps.length);
+    addDemands(message, task);
+  }
+
+  private sendFunction(worker: WorkerRecord, fn: FunctionRecord): void {
+    worker.functions.add(fn.id);
+    let message = this.last(worker);
+    if (message?.op !== 'functions') {
+      message = { op: 'functions', fns: [], names: [], hashes: [], blobs: [] } satisfies Functions;
+      this.toWorker(worker, message);
+    }
+    message.fns.push(fn.id);
+    message.names.push(fn.name);
+    message.hashes.push(fn.hash);
+    message.blobs.push(fn.blob);
+  }
+
+  free(worker: WorkerRecord, tid: number): void {
+    const last = this.last(worker);
+    if (last?.op === 'free-keys') last.tids.push(tid);
+    else
+      this.toWorker(worker, {
+        op: 'free-keys',
+        stimulus: this.stimulus,
+        tids: [tid]
+      } satisfies FreeKeys);
+  }
+
+  kill(worker: WorkerRecord, tid: number): void {
+    const last = this.last(worker);
+    if (last?.op === 'cancel-compute') last.tids.push(tid);
+    else
+      this.toWorker(worker, {
+        op: 'cancel-compute',
+        stimulus: this.stimulus,
+        tids: [tid],
+        force: true
+      });
+  }
+
+  forgetFunction(worker: WorkerRecord, fn: number): void {
+    if (!worker.functions.delete(fn)) return;
+    const last = this.last(worker);
+    if (last?.op === 'forget-functions') last.fns.push(fn);
+    else this.toWorker(worker, { op: 'forget-functions', fns: [fn] });
+  }
+
+  inMemory(client: ClientRecord, cid: number, task: Task): void {
+    let last = this.clients.get(client)?.at(-1);
+    if (last?.op !== 'key-in-memory') {
+      last = {
+        op: 'key-in-memory',
+        cids: [],
+        tids: [],
+        nbytes: [],
+        types: [],
+        inline: []
+      } satisfies KeyInMemory;
+      this.toClient(client, last);
+    }
+    last.cids.push(cid);
+    last.tids.push(task.id);
+    last.nbytes.push(task.nbytes);
+    last.types.push(task.type);
+    last.inline.push(task.inline);
+  }
+
+  erred(client: ClientRecord, cid: number, error: ErrorRecord): void {
+    let last = this.clients.get(client)?.at(-1);
+    if (last?.op !== 'task-erred') {
+      last = { op: 'task-erred', cids: [], which: [], errors: [] } satisfies TaskErredMessage;
+      this.toClient(client, last);
+    }
+    let which = last.errors.lastIndexOf(error);
+    if (which < 0) which = last.errors.push(error) - 1;
+    last.cids.push(cid);
+    last.which.push(which);
+  }
+
+  lost(client: ClientRecord, cid: number): void {
+    const last = this.clients.get(client)?.at(-1);
+    if (last?.op === 'lost-keys') last.cids.push(cid);
+    else this.toClient(client, { op: 'lost-keys', cids: [cid] } satisfies LostKeys);
+  }
+
+  cancelled(client: ClientRecord, cid: number, reason: string): void {
+    const last = this.clients.get(client)?.at(-1);
+    if (last?.op === 'cancelled-keys' && last.reason === reason) last.cids.push(cid);
+    else
+      this.toClient(client, { op: 'cancelled-keys', cids: [cid], reason } satisfies CancelledKeys);
+  }
+
+  /** Nothing more is said to a peer that is gone. */
+  dropWorker(worker: WorkerRecord): void {
+    this.workers.delete(worker);
+  }
+  dropClient(client: ClientRecord): void {
+    this.clients.delete(client);
+  }
+
+  flush(): Instruction[] {
+    const instructions: Instruction[] = [];
+    for (const [worker, messages] of this.workers) {
+      for (const message of messages)
+        instructions.push({ to: 'worker', worker: worker.id, message });
+    }
+    for (const [client, messages] of this.clients) {
+      for (const message of messages)
+        instructions.push({ to: 'client', client: client.id, message });
+    }
+    this.workers.clear();
+    this.clients.clear();
+    return instructions;
+  }
+}
+
+function emptyCompute(stimulus: string): ComputeTasks {
+  return {
+    op: 'compute-tasks',
+    stimulus,
+    tids: [],
+    keys: [],
+    runIds: [],
+    fns: [],
+    args: [],
+    priorities: [],
+    durations: [],
+    wanted: [],
+    depOffsets: [0],
+    deps: [],
+    depKeys: [],
+    depNbytes: [],
+    depHolders: []
+  };
+}
+
+/** The optional columns exist only when a task of the batch needs them. */
+function addDemands(message: ComputeTasks, task: Task): void {
+  const { timeout, resources } = task.demands;
+  const earlier = message.tids.length - 1;
+  if (timeout > 0 && message.timeouts === undefined)
+    message.timeouts = Array<number>(earlier).fill(0);
+  message.timeouts?.push(timeout);
+  if (resources !== null && message.resources === undefined) {
+    message.resources = Array<Record<string, number> | null>(earlier).fill(null);
+  }
+  message.resources?.push(resources);
+}

@@ -1,0 +1,54 @@
+/** The newest transitions, for `story(key)` and for errors that quote it. A ring of columns. */
+import type { TaskState } from './tasks.ts';
+
+export interface StoryLine {
+  key: string;
+  start: TaskState;
+  finish: TaskState;
+  stimulus: string;
+  /** ms since the epoch */
+  time: number;
+}
+
+export class Story {
+  private readonly lines: (StoryLine | undefined)[];
+  private at = 0;
+  /** Transitions ever made. */
+  count = 0;
+
+  constructor(capacity: number) {
+    this.lines = Array<StoryLine | undefined>(capacity).fill(undefined);
+  }
+
+  add(key: string, start: TaskState, finish: TaskState, stimulus: string, time: number): void {
+    this.count++;
+    const old = this.lines[this.at];
+    if (old === undefined) this.lines[this.at] = { key, start, finish, stimulus, time };
+    else {
+      old.key = key;
+      old.start = start;
+      old.finish = finish;
+      old.stimulus = stimulus;
+      old.time = time;
+    }
+    this.at = (this.at + 1) % this.lines.length;
+  }
+
+  /** Oldest first. */
+  select(test: (line: StoryLine) => boolean): StoryLine[] {
+    const found: StoryLine[] = [];
+    for (let i = 0; i < this.lines.length; i++) {
+      const line = this.lines[(this.at + i) % this.lines.length];
+      if (line !== undefined && test(line)) found.push({ ...line });
+    }
+    return found;
+  }
+
+  /** The lines of one key as text. */
+  of(key: string): string[] {
+    return this.select(line => line.key === key).map(
+      line =>
+        `${new Date(line.time).toISOString()} ${line.start} -> ${line.finish} (${line.stimulus})`
+    );
+  }
+}

@@ -1,0 +1,178 @@
+/**
+ * What the scheduler knows of a task, its function, its prefix (all tasks of one function name) and
+ * its group (the tasks of one map). Fields are written by the state room only.
+ */
+import type { SmallSet } from '../../base/small-set.ts';
+import type { ErrorRecord } from '../../protocol/messages.ts';
+import type { Binding } from './clients.ts';
+import type { WorkerRecord } from './workers.ts';
+
+/** docs/states.md has two lines on each. */
+export const TASK_STATES = [
+  'released',
+  'waiting',
+  'no-worker',
+  'queued',
+  'processing',
+  'memory',
+  'erred',
+  'forgotten'
+] as const;
+export type TaskState = (typeof TASK_STATES)[number];
+
+/** A function and what it captured, kept while a client may use it or a task needs it. */
+export class FunctionRecord {
+  readonly id: number;
+  readonly hash: string;
+  readonly name: string;
+  readonly blob: Uint8Array;
+  /** Client registrations and tasks that point here. */
+  users = 0;
+
+  constructor(id: number, hash: string, name: string, blob: Uint8Array) {
+    this.id = id;
+    this.hash = hash;
+    this.name = name;
+    this.blob = blob;
+  }
+}
+
+/** All tasks of one function name: durations are learnt and progress is counted here. */
+export class TaskPrefix {
+  readonly name: string;
+  /** Number in the dashboard feed. */
+  readonly id: number;
+  /** Mean ms of an execution (newest counts half), -1 unknown. */
+  duration = -1;
+  /** Tasks by state, TASK_STATES order. */
+  readonly counts: number[] = TASK_STATES.map(() => 0);
+  /** Finished and let go of since the prefix last had no tasks at all. */
+  done = 0;
+  /** Tasks not forgotten. */
+  live = 0;
+
+  constructor(name: string, id: number) {
+    this.name = name;
+    this.id = id;
+  }
+}
+
+export class TaskGroup {
+  readonly name: string;
+  readonly prefix: TaskPrefix;
+  /** Tasks not forgotten. */
+  size = 0;
+  /** Groups that tasks of this one depend on. */
+  readonly dependencies = new Set<TaskGroup>();
+
+  constructor(name: string, prefix: TaskPrefix) {
+    this.name = name;
+    this.prefix = prefix;
+  }
+}
+
+/** What tasks of one submission share, one object for all of them. */
+export interface Demands {
+  /** -user priority */
+  priority: number;
+  generation: number;
+  timeout: number;
+  workers: readonly string[] | null;
+  allowOtherWorkers: boolean;
+  resources: Readonly<Record<string, number>> | null;
+}
+
+/** What a task is made from; lives only until it is made. */
+export interface TaskSpec {
+  id: number;
+  key: string;
+  group: TaskGroup;
+  fn: FunctionRecord | null;
+  args: Uint8Array;
+  argStart: number;
+  argEnd: number;
+  deps: readonly Task[];
+  demands: Demands;
+  order: number;
+  retries: number;
+}
+
+export class Task {
+  readonly id: number;
+  readonly key: string;
+  readonly group: TaskGroup;
+  /** null: data that was scattered and cannot be computed. */
+  readonly fn: FunctionRecord | null;
+  /** Arguments of the whole submission; this task's are [argStart, argEnd). A view a task would weigh more. */
+  readonly args: Uint8Array;
+  readonly argStart: number;
+  readonly argEnd: number;
+  readonly deps: readonly Task[];
+  readonly demands: Demands;
+  /** Position in its submission. */
+  readonly order: number;
+
+  state: TaskState = 'released';
+  /** What the transition loop shall make of it, or null. */
+  recommended: TaskState | null = null;
+  dependents: SmallSet<Task> = null;
+  /** Dependencies not in memory; kept while waiting, else 0. */
+  waitingOn = 0;
+  /** Dependents that are waiting, no-worker, queued or processing: they need its value. */
+  waiters = 0;
+  bindings: SmallSet<Binding> = null;
+  /** Bindings that want the value. */
+  wants = 0;
+  whoHas: SmallSet<WorkerRecord> = null;
+  processingOn: WorkerRecord | null = null;
+  runId = -1;
+  /** Its share of processingOn's occupancy, ms. */
+  occupancy = 0;
+  longRunning = false;
+  /** -1 until first computed. */
+  nbytes = -1;
+  type = '';
+  retries: number;
+  /** Deaths of workers that were executing it. */
+  suspicious = 0;
+  error: ErrorRecord | null = null;
+  /** Counted in prefix.done. */
+  countedDone = false;
+  /** A small result on its way to the clients; empty at the end of each event. */
+  inline: Uint8Array | null = null;
+
+  constructor(spec: TaskSpec) {
+    this.id = spec.id;
+    this.key = spec.key;
+    this.group = spec.group;
+    this.fn = spec.fn;
+    this.args = spec.args;
+    this.argStart = spec.argStart;
+    this.argEnd = spec.argEnd;
+    this.deps = spec.deps;
+    this.demands = spec.demands;
+    this.order = spec.order;
+    this.retries = spec.retries;
+  }
+
+  get needed(): boolean {
+    return this.waiters > 0 || this.wants > 0;
+  }
+}
+
+/** Its value is needed to run something: these states hold their dependencies. */
+export function isActive(state: TaskState): boolean {
+  return (
+    state === 'waiting' || state === 'queued' || state === 'processing' || state === 'no-worker'
+  );
+}
+
+/** Runs before: user priority, generation, order in its graph, age. */
+export function runsBefore(a: Task, b: Task): boolean {
+  const x = a.demands;
+  const y = b.demands;
+  if (x.priority !== y.priority) return x.priority < y.priority;
+  if (x.generation !== y.generation) return x.generation < y.generation;
+  if (a.order !== b.order) return a.order < b.order;
+  return a.id < b.id;
+}

@@ -1,0 +1,371 @@
+/**
+ * The transition table of the scheduler's tasks (docs/states.md) and the loop that works it off.
+ *
+ * A transition does its own bookkeeping, says what it must to workers and clients, and recommends
+ * others. Recommendations are worked off last in, first out, a later one for the same task taking
+ * the place of an earlier one. A pair that is not in the table goes through `released`.
+ */
+import { InvalidTransitionError } from '../../base/errors.ts';
+import { smallAdd, smallDelete, smallFirst, smallList } from '../../base/small-set.ts';
+import type { ErrorRecord } from '../../protocol/messages.ts';
+import {
+  decideWorker,
+  exceedsEveryWorker,
+  expectedDuration,
+  startProcessing,
+  stopProcessing
+} from './placement.ts';
+import type { SchedulerState } from './state.ts';
+import { TASK_STATES, isActive } from './tasks.ts';
+import type { Task, TaskState } from './tasks.ts';
+import type { WorkerRecord } from './workers.ts';
+
+type Transition = (state: SchedulerState, task: Task) => void;
+
+/** Asks for a transition; worked off by `runTransitions`. */
+export function recommend(state: SchedulerState, task: Task, finish: TaskState): void {
+  if (task.recommended === null) state.recommended.push(task);
+  task.recommended = finish;
+}
+
+export function runTransitions(state: SchedulerState): void {
+  const stack = state.recommended;
+  for (let task = stack.pop(); task !== undefined; task = stack.pop()) {
+    const finish = task.recommended;
+    task.recommended = null;
+    if (finish !== null) transition(state, task, finish);
+  }
+}
+
+function transition(state: SchedulerState, task: Task, finish: TaskState): void {
+  const start = task.state;
+  if (start === finish || start === 'forgotten') return;
+  // Let go of, and needed again before its turn came.
+  const holds = isActive(start) || (start === 'memory' && task.whoHas !== null);
+  if (finish === 'released' && task.needed && holds) return;
+  const handler = TRANSITIONS[start][finish];
+  if (handler !== undefined) {
+    handler(state, task);
+    return;
+  }
+  const viaReleased = TRANSITIONS[start].released;
+  if (viaReleased === undefined || TRANSITIONS.released[finish] === undefined) {
+    throw new InvalidTransitionError(task.key, start, finish, state.story.of(task.key));
+  }
+  viaReleased(state, task);
+  // What that recommended for this very task gives way to what was asked for.
+  recommend(state, task, finish);
+}
+
+/** Every change of `task.state` goes through here: counts, the story, holds on dependencies. */
+function enter(state: SchedulerState, task: Task, finish: TaskState): void {
+  const start = task.state;
+  const prefix = task.group.prefix;
+  task.state = finish;
+  prefix.counts[TASK_STATES.indexOf(start)]!--;
+  prefix.counts[TASK_STATES.indexOf(finish)]!++;
+  state.touchedPrefixes.add(prefix);
+  state.story.add(task.key, start, finish, state.outbox.stimulus, state.now);
+  const was = isActive(start);
+  const is = isActive(finish);
+  if (was === is) return;
+  for (const dep of task.deps) {
+    dep.waiters += is ? 1 : -1;
+    if (!is && dep.waiters === 0 && dep.wants === 0) letGo(state, dep);
+  }
+}
+
+/** Nobody needs the value of this task any more. */
+export function letGo(state: SchedulerState, task: Task): void {
+  if (task.dependents === null && task.wants === 0) recommend(state, task, 'forgotten');
+  else if (task.state !== 'erred' && task.state !== 'released') recommend(state, task, 'released');
+}
+
+function releasedWaiting(state: SchedulerState, task: Task): void {
+  if (task.fn === null) {
+    if (task.needed) failWith(state, task, lostRecord(task));
+    return;
+  }
+  if (task.countedDone) {
+    task.countedDone = false;
+    task.group.prefix.done--;
+  }
+  let missing = 0;
+  let failed: ErrorRecord | null = null;
+  for (const dep of task.deps) {
+    if (dep.state === 'erred') failed = dep.error;
+    if (dep.state !== 'memory') missing++;
+  }
+  enter(state, task, 'waiting');
+  task.waitingOn = missing;
+  if (failed !== null) {
+    task.error = failed;
+    recommend(state, task, 'erred');
+    return;
+  }
+  if (missing === 0) recommend(state, task, 'processing');
+  // Reverse, so that the first dependency is on top of the stack.
+  for (let i = task.deps.length - 1; i >= 0; i--) {
+    const dep = task.deps[i] as Task;
+    if (dep.state === 'released') recommend(state, dep, 'waiting');
+  }
+}
+
+/** From waiting, queued or no-worker: all inputs are there, find a worker. */
+function toProcessing(state: SchedulerState, task: Task): void {
+  if (task.waitingOn > 0) return;
+  if (!task.needed) {
+    letGo(state, task);
+    return;
+  }
+  const tooLarge = exceedsEveryWorker(state, task);
+  if (tooLarge !== null) {
+    failWith(state, task, tooLarge);
+    return;
+  }
+  const choice = decideWorker(state, task);
+  if (choice === 'queued') {
+    if (task.state !== 'queued') {
+      enter(state, task, 'queued');
+      state.queued.push(task);
+      state.queuedCount++;
+    }
+    return;
+  }
+  if (task.state === 'queued') state.queuedCount--;
+  if (choice === null) {
+    if (task.state !== 'no-worker') {
+      enter(state, task, 'no-worker');
+      state.unrunnable.set(task, state.now);
+    }
+    return;
+  }
+  if (task.state === 'no-worker') state.unrunnable.delete(task);
+  enter(state, task, 'processing');
+  startProcessing(state, task, choice);
+  state.outbox.compute(choice, task, task.fn as NonNullable<Task['fn']>, expectedDuration(task));
+}
+
+function processingMemory(state: SchedulerState, task: Task): void {
+  stopProcessing(task);
+  becomeMemory(state, task);
+}
+
+/** The value is there (task.whoHas says where): tell clients, wake dependents, let inputs go. */
+function becomeMemory(state: SchedulerState, task: Task): void {
+  enter(state, task, 'memory');
+  task.suspicious = 0;
+  for (const binding of smallList(task.bindings)) {
+    if (binding.wanted) state.outbox.inMemory(binding.client, binding.cid, task);
+  }
+  task.inline = null;
+  const dependents = smallList(task.dependents);
+  for (let i = dependents.length - 1; i >= 0; i--) {
+    const dependent = dependents[i] as Task;
+    if (dependent.state !== 'waiting') continue;
+    dependent.waitingOn--;
+    if (dependent.waitingOn === 0) recommend(state, dependent, 'processing');
+  }
+  if (!task.needed) letGo(state, task);
+}
+
+/** Dependents that counted on the value must wait for it again. */
+function dependentsLose(state: SchedulerState, task: Task): void {
+  for (const dependent of smallList(task.dependents)) {
+    if (dependent.state === 'waiting') dependent.waitingOn++;
+    else if (isActive(dependent.state)) recommend(state, dependent, 'waiting');
+  }
+}
+
+/** Takes the value from all workers and their books. */
+export function dropReplicas(state: SchedulerState, task: Task): void {
+  for (const worker of smallList(task.whoHas)) {
+    worker.hasWhat.delete(task);
+    worker.nbytes -= Math.max(0, task.nbytes);
+    state.outbox.free(worker, task.id);
+  }
+  task.whoHas = null;
+}
+
+function memoryReleased(state: SchedulerState, task: Task): void {
+  dropReplicas(state, task);
+  if (task.wants > 0) {
+    for (const binding of smallList(task.bindings)) {
+      if (binding.wanted) state.outbox.lost(binding.client, binding.cid);
+    }
+  } else if (!task.countedDone) {
+    task.countedDone = true;
+    task.group.prefix.done++;
+  }
+  enter(state, task, 'released');
+  settleReleased(state, task);
+  dependentsLose(state, task);
+}
+
+/** What a task does once released: run again when needed, be forgotten when nothing points at it. */
+function settleReleased(state: SchedulerState, task: Task): void {
+  if (task.needed) recommend(state, task, 'waiting');
+  else if (task.dependents === null) recommend(state, task, 'forgotten');
+}
+
+function memoryErred(state: SchedulerState, task: Task): void {
+  dropReplicas(state, task);
+  becomeErred(state, task);
+}
+
+function processingReleased(state: SchedulerState, task: Task): void {
+  const worker = task.processingOn;
+  stopProcessing(task);
+  if (worker !== null && state.workers.has(worker.id)) {
+    if (state.killOnRelease.has(task)) state.outbox.kill(worker, task.id);
+    else state.outbox.free(worker, task.id);
+  }
+  enter(state, task, 'released');
+  settleReleased(state, task);
+}
+
+function waitingReleased(state: SchedulerState, task: Task): void {
+  task.waitingOn = 0;
+  enter(state, task, 'released');
+  settleReleased(state, task);
+}
+
+function queuedReleased(state: SchedulerState, task: Task): void {
+  state.queuedCount--;
+  waitingReleased(state, task);
+}
+
+function noWorkerReleased(state: SchedulerState, task: Task): void {
+  state.unrunnable.delete(task);
+  waitingReleased(state, task);
+}
+
+function processingErred(state: SchedulerState, task: Task): void {
+  const worker = task.processingOn;
+  stopProcessing(task);
+  if (worker !== null && state.workers.has(worker.id)) state.outbox.free(worker, task.id);
+  becomeErred(state, task);
+}
+
+function waitingErred(state: SchedulerState, task: Task): void {
+  task.waitingOn = 0;
+  becomeErred(state, task);
+}
+
+function queuedErred(state: SchedulerState, task: Task): void {
+  state.queuedCount--;
+  waitingErred(state, task);
+}
+
+function noWorkerErred(state: SchedulerState, task: Task): void {
+  state.unrunnable.delete(task);
+  waitingErred(state, task);
+}
+
+/** The error stands in task.error: tell clients, pass it on to all that need the value. */
+function becomeErred(state: SchedulerState, task: Task): void {
+  const error = task.error as ErrorRecord;
+  enter(state, task, 'erred');
+  for (const binding of smallList(task.bindings)) {
+    if (binding.wanted) state.outbox.erred(binding.client, binding.cid, error);
+  }
+  for (const dependent of smallList(task.dependents)) {
+    if (!isActive(dependent.state)) continue;
+    dependent.error = error;
+    recommend(state, dependent, 'erred');
+  }
+  if (!task.needed) letGo(state, task);
+}
+
+/** Fails a task for a reason of the scheduler's own. */
+export function failWith(state: SchedulerState, task: Task, error: ErrorRecord): void {
+  task.error = error;
+  recommend(state, task, 'erred');
+}
+
+function lostRecord(task: Task): ErrorRecord {
+  return {
+    code: 'LOST_DATA',
+    message:
+      `LostDataError: ${task.key} was scattered and the last worker that held it is gone, so it cannot be ` +
+      `made again. Scatter it again, with { broadcast: true } to keep a copy on every worker.`,
+    traceback: '',
+    exception: null,
+    blame: task.key,
+    worker: ''
+  };
+}
+
+function erredReleased(state: SchedulerState, task: Task): void {
+  task.error = null;
+  enter(state, task, 'released');
+  for (const dependent of smallList(task.dependents)) {
+    if (dependent.state === 'erred') recommend(state, dependent, 'released');
+  }
+  settleReleased(state, task);
+}
+
+function releasedForgotten(state: SchedulerState, task: Task): void {
+  // Somebody has come to need it since this was recommended.
+  if (task.dependents !== null || task.wants > 0) return;
+  enter(state, task, 'forgotten');
+  for (const dep of task.deps) {
+    dep.dependents = smallDelete(dep.dependents, task);
+    if (!dep.needed) letGo(state, dep);
+  }
+  state.forget(task);
+}
+
+function memoryForgotten(state: SchedulerState, task: Task): void {
+  if (task.dependents !== null || task.wants > 0) return;
+  memoryReleased(state, task);
+}
+
+function erredForgotten(state: SchedulerState, task: Task): void {
+  if (task.dependents !== null || task.wants > 0) return;
+  task.error = null;
+  enter(state, task, 'released');
+  recommend(state, task, 'forgotten');
+}
+
+/** A worker has told that it holds the value. */
+export function addReplica(task: Task, worker: WorkerRecord): void {
+  if (worker.hasWhat.has(task)) return;
+  worker.hasWhat.add(task);
+  worker.nbytes += Math.max(0, task.nbytes);
+  task.whoHas = smallAdd(task.whoHas, worker);
+}
+
+export function removeReplica(task: Task, worker: WorkerRecord): void {
+  if (!worker.hasWhat.delete(task)) return;
+  worker.nbytes -= Math.max(0, task.nbytes);
+  task.whoHas = smallDelete(task.whoHas, worker);
+}
+
+/** The last copy of a value in memory is gone: compute it again, or report it lost. */
+export function replicaLost(state: SchedulerState, task: Task): void {
+  if (task.state !== 'memory' || smallFirst(task.whoHas) !== null) return;
+  if (task.fn === null) failWith(state, task, lostRecord(task));
+  else recommend(state, task, 'released');
+}
+
+/** Exported for docs/states.md, which a test compares with it. */
+export const TRANSITIONS: Record<TaskState, Partial<Record<TaskState, Transition>>> = {
+  released: {
+    waiting: releasedWaiting,
+    forgotten: releasedForgotten,
+    erred: becomeErred,
+    memory: becomeMemory
+  },
+  waiting: {
+    released: waitingReleased,
+    processing: toProcessing,
+    erred: waitingErred
+  },
+  'no-worker': { released: noWorkerReleased, processing: toProcessing, erred: noWorkerErred },
+  queued: { released: queuedReleased, processing: toProcessing, erred: queuedErred },
+  processing: { released: processingReleased, memory: processingMemory, erred: processingErred },
+  memory: { released: memoryReleased, forgotten: memoryForgotten, erred: memoryErred },
+  erred: { released: erredReleased, forgotten: erredForgotten },
+  forgotten: {}
+};

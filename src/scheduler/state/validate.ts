@@ -1,0 +1,204 @@
+/**
+ * Recomputes from scratch what the state keeps by counting, and compares. Slow; run after every
+ * event in simulations and tests. Throws on the first difference.
+ */
+import { smallHas, smallList } from '../../base/small-set.ts';
+import type { SchedulerState } from './state.ts';
+import { TASK_STATES, isActive } from './tasks.ts';
+import type { Task } from './tasks.ts';
+import type { WorkerRecord } from './workers.ts';
+
+export function validate(state: SchedulerState): void {
+  check(state.recommended.length === 0, null, 'recommendations are left over');
+  let queued = 0;
+  let unrunnable = 0;
+  for (const task of state.tasks.values()) {
+    checkTask(state, task);
+    if (task.state === 'queued') queued++;
+    if (task.state === 'no-worker') unrunnable++;
+  }
+  check(
+    queued === state.queuedCount,
+    null,
+    `queuedCount is ${state.queuedCount}, ${queued} tasks are queued`
+  );
+  check(unrunnable === state.unrunnable.size, null, 'unrunnable differs from the no-worker tasks');
+  check(state.byKey.size === state.tasks.size, null, 'byKey and tasks differ in size');
+  checkBooks(state);
+}
+
+function check(truth: boolean, task: Task | null, what: string): asserts truth {
+  if (truth) return;
+  throw new Error(task === null ? what : `${task.key} (${task.id}, ${task.state}): ${what}`);
+}
+
+function checkTask(state: SchedulerState, task: Task): void {
+  check(task.state !== 'forgotten', task, 'forgotten but still known');
+  check(state.byKey.get(task.key) === task, task, 'not found by its key');
+  const dependents = smallList(task.dependents);
+  for (const dependent of dependents) {
+    check(
+      state.tasks.get(dependent.id) === dependent,
+      task,
+      `dependent ${dependent.key} is unknown`
+    );
+    check(dependent.deps.includes(task), task, `dependent ${dependent.key} does not depend on it`);
+  }
+  const waiters = dependents.filter(dependent => isActive(dependent.state)).length;
+  check(
+    task.waiters === waiters,
+    task,
+    `waiters is ${task.waiters}, ${waiters} dependents are active`
+  );
+  const wants = smallList(task.bindings).filter(binding => binding.wanted).length;
+  check(task.wants === wants, task, `wants is ${task.wants}, ${wants} bindings want it`);
+  for (const dep of task.deps) {
+    check(state.tasks.get(dep.id) === dep, task, `dependency ${dep.key} is forgotten`);
+    check(smallHas(dep.dependents, task), task, `dependency ${dep.key} does not know it`);
+  }
+  check(
+    (task.whoHas === null) === (task.state !== 'memory'),
+    task,
+    'replicas exist exactly in memory'
+  );
+  check(
+    (task.processingOn === null) === (task.state !== 'processing'),
+    task,
+    'has a worker exactly when processing'
+  );
+  check(
+    (task.error !== null) === (task.state === 'erred'),
+    task,
+    'has an error exactly when erred'
+  );
+  check(
+    task.needed || task.dependents !== null || task.state === 'forgotten',
+    task,
+    'nothing points at it'
+  );
+  for (const worker of smallList(task.whoHas)) {
+    check(
+      state.workers.get(worker.id) === worker,
+      task,
+      `held by worker ${worker.id}, which is gone`
+    );
+    check(worker.hasWhat.has(task), task, `worker ${worker.id} does not have it in its books`);
+  }
+  checkByState(state, task);
+}
+
+function checkByState(state: SchedulerState, task: Task): void {
+  const missing = task.deps.filter(dep => dep.state !== 'memory').length;
+  if (task.state === 'waiting') {
+    check(
+      task.waitingOn === missing,
+      task,
+      `waitingOn is ${task.waitingOn}, ${missing} inputs are missing`
+    );
+    check(missing > 0, task, 'waits for nothing');
+    check(task.needed, task, 'waits and nobody needs it');
+    for (const dep of task.deps)
+      check(dep.state !== 'released', task, `input ${dep.key} is not being made`);
+  } else check(task.waitingOn === 0, task, 'counts missing inputs without waiting');
+  if (task.state === 'processing' || task.state === 'queued' || task.state === 'no-worker') {
+    check(missing === 0, task, 'input is missing');
+    check(task.needed, task, 'is to run and nobody needs it');
+  }
+  if (task.state === 'processing') {
+    const worker = task.processingOn as WorkerRecord;
+    check(state.workers.get(worker.id) === worker, task, 'is processed by a worker that is gone');
+    check(worker.processing.has(task), task, 'its worker does not have it in its books');
+  }
+  if (task.state === 'memory') check(task.needed, task, 'is kept and nobody needs it');
+  if (task.state === 'released') check(!task.needed, task, 'is needed and nobody makes it');
+  if (task.fn === null) {
+    check(
+      task.state === 'memory' || task.state === 'erred' || task.state === 'released',
+      task,
+      'data cannot run'
+    );
+  }
+  if (task.state === 'no-worker') check(state.unrunnable.has(task), task, 'not in unrunnable');
+}
+
+function checkBooks(state: SchedulerState): void {
+  let threads = 0;
+  for (const worker of state.workers.values()) {
+    const running = worker.status === 'running';
+    check(
+      state.runningWorkers.has(worker) === running,
+      null,
+      `worker ${worker.id}: running set is wrong`
+    );
+    if (running) threads += worker.facts.nthreads;
+    let occupancy = 0;
+    let longRunning = 0;
+    for (const task of worker.processing) {
+      check(task.processingOn === worker, task, `worker ${worker.id} thinks it processes it`);
+      occupancy += task.occupancy;
+      if (task.longRunning) longRunning++;
+    }
+    check(
+      Math.abs(occupancy - worker.occupancy) < 1,
+      null,
+      `worker ${worker.id}: occupancy drifted`
+    );
+    check(longRunning === worker.longRunning, null, `worker ${worker.id}: longRunning is wrong`);
+    let nbytes = 0;
+    for (const task of worker.hasWhat) {
+      check(smallHas(task.whoHas, worker), task, `worker ${worker.id} thinks it has it`);
+      nbytes += Math.max(0, task.nbytes);
+    }
+    check(
+      nbytes === worker.nbytes,
+      null,
+      `worker ${worker.id}: ${worker.nbytes} bytes in the books, ${nbytes} held`
+    );
+  }
+  check(threads === state.totalThreads, null, 'totalThreads is wrong');
+  checkCounts(state);
+}
+
+function checkCounts(state: SchedulerState): void {
+  const users = new Map<object, number>();
+  for (const client of state.clients.values()) {
+    for (const fn of client.functions.values()) users.set(fn, (users.get(fn) ?? 0) + 1);
+    for (const [cid, binding] of client.bindings) {
+      check(
+        binding.cid === cid && smallHas(binding.task.bindings, binding),
+        binding.task,
+        'binding is one-sided'
+      );
+    }
+  }
+  const counts = new Map<object, number[]>();
+  for (const task of state.tasks.values()) {
+    if (task.fn !== null) users.set(task.fn, (users.get(task.fn) ?? 0) + 1);
+    const row = counts.get(task.group.prefix) ?? TASK_STATES.map(() => 0);
+    row[TASK_STATES.indexOf(task.state)]!++;
+    counts.set(task.group.prefix, row);
+  }
+  for (const fn of state.functions.values()) {
+    check(fn.users === (users.get(fn) ?? 0), null, `function ${fn.name}: users is ${fn.users}`);
+  }
+  for (const prefix of state.prefixes.values()) {
+    const row = counts.get(prefix) ?? TASK_STATES.map(() => 0);
+    for (let i = 0; i < TASK_STATES.length - 1; i++) {
+      check(
+        prefix.counts[i] === row[i],
+        null,
+        `prefix ${prefix.name}: count of ${TASK_STATES[i]} is wrong`
+      );
+    }
+  }
+  let groups = 0;
+  for (const group of state.groups.values()) groups += group.size;
+  check(groups === state.tasks.size, null, 'group sizes do not add up');
+}
+
+/** True when nothing of any client is left: for leak checks at the end of a run. */
+export function isEmpty(state: SchedulerState): boolean {
+  let held = 0;
+  for (const worker of state.workers.values()) held += worker.hasWhat.size + worker.processing.size;
+  return state.tasks.size === 0 && state.functions.size === 0 && held === 0;
+}

@@ -5,6 +5,7 @@
  *   taskloom.mjs   the command: turns V8's compile cache on, then loads main.mjs
  *   main.mjs       the command proper
  *   executor.mjs   what a worker runs in its worker threads
+ *   kernel.mjs     what runs in a TypeScript kernel before the first cell
  *   page/          the dashboard page that a scheduler serves
  *
  * The folder is made anew beside the old one and then takes its place, so that a failed or
@@ -122,7 +123,8 @@ async function bundle() {
   const outputs = present({
     index: 'src/index.ts',
     main: 'src/cli/main.ts',
-    executor: 'src/worker/executor/thread-main.ts'
+    executor: 'src/worker/executor/thread-main.ts',
+    kernel: 'src/kernel/startup.ts'
   });
   // Each is a whole file of its own: deploy back ends copy single files to hosts with only Node.
   await Promise.all(

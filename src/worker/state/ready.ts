@@ -1,0 +1,83 @@
+/**
+ * What to run next. `executing` counts from the moment a task is handed to an executor: slots are
+ * filled first, then short tasks are handed over ahead of need so that an executor never waits for
+ * this thread. How far ahead follows from the measured duration of the function; tasks with a
+ * timeout or resources are never handed over ahead.
+ *
+ * A task that is queued in an executor and has not begun can be taken back: the shell answers
+ * `execute-returned` and the task is ready again; only the task that ran is blamed for the death
+ * of its executor.
+ */
+import type { WorkerCore } from './core.ts';
+import { comparePriority } from './tasks.ts';
+import type { WorkerTask } from './tasks.ts';
+import { transition } from './transitions.ts';
+
+/** Tasks expected to take less than this many ms are handed over many at a time. */
+const SHORT_MS = 1;
+const SHORT_AHEAD = 64;
+/** Tasks expected to take longer than this are handed over only to a free slot. */
+const LONG_MS = 50;
+/** Weight of the last execution in the mean of its function. */
+const LEARN = 0.5;
+
+/** Hands tasks to executors as long as there is room for the next one. */
+export function ensureComputing(core: WorkerCore): void {
+  if (!core.running) return;
+  for (;;) {
+    const task = nextTask(core);
+    if (task === null) return;
+    const expected = core.measured.get(task.fn) ?? task.duration;
+    if (!hasRoom(core, task, expected)) return;
+    core.ready.delete(task);
+    core.constrained.delete(task);
+    task.handedMs = expected;
+    core.handedMs += expected;
+    transition(core, task, 'executing');
+  }
+}
+
+/** A task whose resources are taken does not hold back those that need none. */
+function nextTask(core: WorkerCore): WorkerTask | null {
+  const ready = core.ready.peek() ?? null;
+  const constrained = core.constrained.peek() ?? null;
+  if (constrained === null || !resourcesFree(core, constrained)) return ready;
+  if (ready === null) return constrained;
+  return comparePriority(constrained.priority, ready.priority) < 0 ? constrained : ready;
+}
+
+function resourcesFree(core: WorkerCore, task: WorkerTask): boolean {
+  for (const [name, amount] of Object.entries(task.resources ?? {})) {
+    if ((core.available[name] ?? 0) < amount) return false;
+  }
+  return true;
+}
+
+function hasRoom(core: WorkerCore, task: WorkerTask, expected: number): boolean {
+  const { nthreads } = core.options;
+  const handed = core.executing.size;
+  if (handed < nthreads) return true;
+  if (task.timeout > 0 || task.resources !== null || expected > LONG_MS) return false;
+  const depth = expected < SHORT_MS ? 1 + SHORT_AHEAD : 2;
+  return handed < nthreads * depth && core.handedMs + expected <= nthreads * LONG_MS;
+}
+
+/** Learns from a finished execution. */
+export function learnDuration(core: WorkerCore, fn: number, ms: number): void {
+  const mean = core.measured.get(fn);
+  core.measured.set(fn, mean === undefined ? ms : mean + LEARN * (ms - mean));
+}
+
+/** The execution has ended, however it did: its slot and resources are free. */
+export function endExecution(core: WorkerCore, task: WorkerTask): void {
+  if (core.executing.delete(task)) {
+    core.handedMs = core.executing.size === 0 ? 0 : Math.max(0, core.handedMs - task.handedMs);
+    task.handedMs = 0;
+  }
+  core.longRunning.delete(task);
+  core.timed.delete(task);
+  for (const [name, amount] of Object.entries(task.resources ?? {})) {
+    core.available[name] = (core.available[name] ?? 0) + amount;
+  }
+  task.done = true;
+}

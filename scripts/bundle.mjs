@@ -46,7 +46,6 @@ const runtime = {
   sourcesContent: false,
   // Function and class names are seen by users (keys, error names): identifiers stay as written.
   minifySyntax: true,
-  define: { 'process.env.WS_NO_BUFFER_UTIL': '"1"', 'process.env.WS_NO_UTF_8_VALIDATE': '"1"' },
   // Native accelerators of ws and msgpackr: a machine-specific binary has no place in one file.
   external: ['bufferutil', 'utf-8-validate', 'msgpackr-extract', 'cbor-extract'],
   logLevel: 'warning'
@@ -109,60 +108,55 @@ const page = title => `<!doctype html>
 </html>
 `;
 
-/** Entries whose source is there. */
-function present(entries) {
-  return Object.fromEntries(
-    Object.entries(entries).filter(([, source]) => existsSync(join(root, source)))
-  );
+const define = { __TASKLOOM_VERSION__: JSON.stringify(version) };
+
+/** One entry of the runtime: a whole file of its own, which can be copied to a host by itself. */
+function module(name, source) {
+  return folder =>
+    build({
+      ...runtime,
+      define,
+      entryPoints: [join(root, source)],
+      outfile: join(folder, `${name}.mjs`)
+    });
 }
 
+async function buildPage(folder) {
+  mkdirSync(join(folder, 'page'), { recursive: true });
+  await build({
+    bundle: true,
+    format: 'esm',
+    platform: 'browser',
+    target: 'es2022',
+    jsx: 'automatic',
+    minify: true,
+    define: { ...define, 'process.env.NODE_ENV': '"production"' },
+    loader: { '.svg': 'text' },
+    entryPoints: [join(root, 'src/panels/page/main.tsx')],
+    outfile: join(folder, 'page', 'page.js'),
+    legalComments: 'none',
+    logLevel: 'warning'
+  });
+  writeFileSync(join(folder, 'page', 'index.html'), page('Taskloom'));
+  writeFileSync(join(folder, 'page', 'page.css'), pageStyle());
+}
+
+const parts = {
+  index: module('index', 'src/index.ts'),
+  main: module('main', 'src/cli/main.ts'),
+  executor: module('executor', 'src/worker/executor/thread-main.ts'),
+  kernel: module('kernel', 'src/kernel/startup.ts'),
+  page: buildPage
+};
+
+/** Builds everything into a new folder, which then replaces the old one. */
 async function bundle() {
   rmSync(next, { recursive: true, force: true });
-  mkdirSync(join(next, 'page'), { recursive: true });
-  const define = { ...runtime.define, __TASKLOOM_VERSION__: JSON.stringify(version) };
-  const outputs = present({
-    index: 'src/index.ts',
-    main: 'src/cli/main.ts',
-    executor: 'src/worker/executor/thread-main.ts',
-    kernel: 'src/kernel/startup.ts'
-  });
-  // Each is a whole file of its own: deploy back ends copy single files to hosts with only Node.
-  await Promise.all(
-    Object.entries(outputs).map(([name, source]) =>
-      build({
-        ...runtime,
-        define,
-        entryPoints: [join(root, source)],
-        outfile: join(next, `${name}.mjs`)
-      })
-    )
-  );
+  mkdirSync(next, { recursive: true });
+  await Promise.all(Object.values(parts).map(part => part(next)));
   writeFileSync(join(next, 'taskloom.mjs'), command, { mode: 0o755 });
-  if (existsSync(join(root, 'src/panels/page/main.tsx'))) {
-    await build({
-      bundle: true,
-      format: 'esm',
-      platform: 'browser',
-      target: 'es2022',
-      jsx: 'automatic',
-      minify: true,
-      define: {
-        'process.env.NODE_ENV': '"production"',
-        __TASKLOOM_VERSION__: JSON.stringify(version)
-      },
-      loader: { '.svg': 'text' },
-      entryPoints: [join(root, 'src/panels/page/main.tsx')],
-      outfile: join(next, 'page', 'page.js'),
-      legalComments: 'none',
-      logLevel: 'warning'
-    });
-    writeFileSync(join(next, 'page', 'index.html'), page('Taskloom'));
-    writeFileSync(join(next, 'page', 'page.css'), pageStyle());
-  }
-  writeFileSync(
-    join(next, 'package.json'),
-    `${JSON.stringify({ name: 'taskloom', version, type: 'module' }, null, 2)}\n`
-  );
+  const manifest = { name: 'taskloom', version, type: 'module' };
+  writeFileSync(join(next, 'package.json'), `${JSON.stringify(manifest, null, 2)}\n`);
   replace();
 }
 
@@ -187,4 +181,16 @@ function replace() {
   rmSync(old, { recursive: true, force: true });
 }
 
-await bundle();
+// `node scripts/bundle.mjs kernel` rebuilds one part in place, for whoever works on it.
+const names = process.argv.slice(2);
+const unknown = names.filter(name => !(name in parts));
+if (unknown.length > 0) {
+  process.stderr.write(
+    `No part is called ${unknown.join(', ')}: ${Object.keys(parts).join(', ')}\n`
+  );
+  process.exitCode = 1;
+} else if (names.length > 0) {
+  await Promise.all(names.map(name => parts[name](out)));
+} else {
+  await bundle();
+}

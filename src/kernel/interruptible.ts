@@ -13,8 +13,8 @@ import type { Node } from 'acorn';
 /** How the rewritten code reaches the two functions; a symbol, so that no name is taken. */
 const AWAIT = 'globalThis[Symbol.for("taskloom.await")]';
 
-/** Turns TypeScript into JavaScript with every character kept in its place, or throws. */
-export type StripTypes = (code: string) => string;
+/** Node's own conversion of TypeScript; `strip` keeps every character in its place. */
+export type StripTypes = (code: string, options: { mode: 'strip' | 'transform' }) => string;
 
 interface Insertion {
   at: number;
@@ -27,22 +27,39 @@ interface Insertion {
  */
 export function interruptible(code: string, stripTypes: StripTypes): string | null {
   if (!/\bawait\b/.test(code)) return null;
-  let program: Node;
+  const stripped = attempt(() => parseCell(stripTypes(code, { mode: 'strip' })));
+  if (stripped !== null) return rewrite(code, stripped);
+  // Enumerations and the like are more than types. Converting them drops imports that this cell
+  // does not use, and a later cell might: only a cell without imports is converted.
+  if (/\bimport\b/.test(code)) return null;
+  return attempt(() => {
+    const converted = stripTypes(code, { mode: 'transform' });
+    return rewrite(converted, parseCell(converted));
+  });
+}
+
+function parseCell(code: string): Node {
+  return parse(code, {
+    ecmaVersion: 'latest',
+    sourceType: 'module',
+    // Brackets belong to an argument: `await (a, b)` must not become a call with two.
+    preserveParens: true,
+    allowAwaitOutsideFunction: true
+  });
+}
+
+function attempt<T>(action: () => T): T | null {
   try {
-    program = parse(stripTypes(code), {
-      ecmaVersion: 'latest',
-      sourceType: 'module',
-      // Brackets belong to an argument: `await (a, b)` must not become a call with two.
-      preserveParens: true,
-      allowAwaitOutsideFunction: true
-    });
+    return action();
   } catch {
     return null;
   }
+}
+
+function rewrite(code: string, program: Node): string | null {
   const insertions: Insertion[] = [];
   visit(program, insertions);
-  if (insertions.length === 0) return null;
-  return insert(code, insertions);
+  return insertions.length === 0 ? null : insert(code, insertions);
 }
 
 function visit(node: Node, insertions: Insertion[]): void {
@@ -140,7 +157,7 @@ export class Waits {
         return {
           next: async () => {
             try {
-              return await race(Promise.resolve(iterator.next()));
+              return await race(iterator.next());
             } catch (error) {
               // The source learns that nobody reads on; it is not waited for.
               if (error instanceof KeyboardInterrupt) void Promise.resolve(iterator.return?.());
@@ -157,7 +174,12 @@ export class Waits {
   };
 }
 
-function iterate<T>(source: AsyncIterable<T> | Iterable<T>): AsyncIterator<T> | Iterator<T> {
+function iterate<T>(source: AsyncIterable<T> | Iterable<T>): AsyncIterator<T> {
   if (Symbol.asyncIterator in source) return source[Symbol.asyncIterator]();
-  return source[Symbol.iterator]();
+  return awaited(source);
+}
+
+/** What `for await` makes of a plain iterable: its values are waited for. */
+async function* awaited<T>(source: Iterable<T>): AsyncGenerator<T> {
+  for (const value of source) yield await value;
 }

@@ -9,6 +9,7 @@
  * The wrapper is `python/taskloom/kernel`; the messages are one JSON object a line. This file must
  * not import the client: a kernel that never uses it should not pay for it.
  */
+import { Buffer } from 'node:buffer';
 import { registerHooks, stripTypeScriptTypes } from 'node:module';
 import { connect } from 'node:net';
 import process from 'node:process';
@@ -19,12 +20,14 @@ import { Waits, interruptible } from './interruptible.ts';
 type WrapperMessage =
   | { op: 'cell'; id: number; cell: Record<string, unknown>; code: string }
   | { op: 'fence'; id: number }
+  | { op: 'explain'; id: number; code: string }
   | { op: 'interrupt'; id: number };
 
 /** What it is told. `code` is the rewritten cell, or null to run it as it is. */
 type KernelMessage =
   | { op: 'hello' }
   | { op: 'ready'; id: number; code: string | null }
+  | { op: 'explained'; id: number; text: string | null }
   | { op: 'interrupted'; id: number };
 
 /** The part of Deno that is used here; its types are not those of Node. */
@@ -69,9 +72,22 @@ function reportStrayErrors(): void {
 
 declare function addEventListener(type: string, listener: (event: Event) => void): void;
 
-/** JavaScript in the same places; TypeScript that is more than types costs its line numbers. */
-function stripTypes(code: string): string {
-  return stripTypeScriptTypes(code, { mode: 'strip' });
+/**
+ * Why a cell cannot be parsed: Deno tells it for modules but not for cells. As a module the cell
+ * is never run, since it imports something that no scheme leads to.
+ */
+async function explain(code: string): Promise<string | null> {
+  const module = Buffer.from(`${code}\nimport "taskloom-never:run";`).toString('base64');
+  try {
+    await import(`data:text/tsx;base64,${module}`);
+    return null;
+  } catch (error) {
+    const text = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
+    const [, reason] = /^(?:TypeError: )?SyntaxError: ([^]*)$/.exec(text) ?? [];
+    // Where the parser stumbles over the added line, the cell itself had not come to an end.
+    if (reason?.includes('taskloom-never')) return 'Unexpected end of the cell';
+    return reason?.replace(/\s+at data:text\/tsx\S*/, '') ?? null;
+  }
 }
 
 /** Answers one message of the wrapper. */
@@ -79,11 +95,18 @@ async function handle(message: WrapperMessage, send: (message: KernelMessage) =>
   switch (message.op) {
     case 'cell':
       shared[Symbol.for('taskloom.cell')] = message.cell;
-      send({ op: 'ready', id: message.id, code: interruptible(message.code, stripTypes) });
+      send({
+        op: 'ready',
+        id: message.id,
+        code: interruptible(message.code, stripTypeScriptTypes)
+      });
       break;
     case 'fence':
       // All output of the cell went into the same queue before this, so it arrives before this.
       await Deno.jupyter.broadcast('taskloom_fence', { id: message.id });
+      break;
+    case 'explain':
+      send({ op: 'explained', id: message.id, text: await explain(message.code) });
       break;
     case 'interrupt':
       // The client's own waits first: it may have something to cancel.

@@ -36,6 +36,8 @@ INTERRUPTED = {
     "traceback": ["KeyboardInterrupt: The cell was interrupted."],
 }
 
+NO_REASON = "The cell could not be run; Deno gave no reason."
+
 
 @dataclass(eq=False)
 class Request:
@@ -95,6 +97,7 @@ class Bridge:
         self._iopub = _bind(context, zmq.PUB, connection, "iopub_port")
         self._heartbeat = _bind(context, zmq.REP, connection, "hb_port")
         self._session: DenoSession | None = None
+        self._ready = asyncio.Event()
         self._queue: asyncio.Queue[Message] = asyncio.Queue()
         self._current: Request | None = None
         self._last_cell: Message | None = None
@@ -135,15 +138,16 @@ class Bridge:
 
     # Deno's life
 
-    async def _start(self) -> DenoSession:
+    async def _start(self) -> None:
         session = DenoSession(self._process)
         self._session = session
         await session.start(self._runtime, self._env, self._on_output, self._on_reply)
-        return session
+        self._ready.set()
 
     async def _restart(self) -> None:
         """Give up this Deno, and with it all variables, for a new one."""
         session, self._session = self._session, None
+        self._ready.clear()
         if session is not None:
             await session.close()
         self._process = self._spawn()
@@ -197,7 +201,7 @@ class Bridge:
 
     async def _run_other(self, request: Request) -> None:
         """Pass on a completion, an information request and the like."""
-        session = self._live()
+        session = await self._live()
         session.send("shell", _copy(request.message))
         idle = await request.idle
         if request.message.type.endswith("_request"):
@@ -221,37 +225,45 @@ class Bridge:
 
     async def _run_cell(self, request: Request) -> None:
         """Run a cell; its end is told after all that it has sent."""
-        message, session = request.message, self._live()
+        message, session = request.message, await self._live()
         content = message.content
         self._last_cell = message
         if content.get("store_history", True) and not content.get("silent", False):
             self._count += 1
         cell = {"cellId": message.metadata.get("cellId"), "executionCount": self._count}
+        code = content.get("code", "")
         with contextlib.suppress(LinkClosedError):
-            code = content.get("code", "")
             ready = await session.link.ask("cell", "ready", cell=cell, code=code)
             passed = _copy(message)
             if ready["code"] is not None:
                 passed.content = {**content, "code": ready["code"]}
             session.send("shell", passed)
-        both = asyncio.gather(request.replied, request.idle)
-        reply, idle = await both
+        reply, idle = await asyncio.gather(request.replied, request.idle)
         with contextlib.suppress(LinkClosedError, asyncio.TimeoutError):
             # A task of the user's that hogs the loop afterwards must not keep the cell open.
             await asyncio.wait_for(session.link.ask("fence", "fence"), FENCE_SECONDS_MAX)
-        self._finish(request, reply, idle)
-
-    def _finish(self, request: Request, reply: Message, idle: Message) -> None:
         content = reply.content
-        if content.get("status") == "error" and request.interrupts and not request.error_shown:
-            # V8 has stopped the cell; Deno knows no name for that.
-            content.update(INTERRUPTED)
-            self._publish(self._wire.message("error", dict(INTERRUPTED), request.message))
+        failed = content.get("status") == "error"
+        if failed and not request.error_shown:
+            error = dict(INTERRUPTED) if request.interrupts else await self._explain(session, code)
+            content.update(error)
+            self._publish(self._wire.message("error", error, message))
         content["execution_count"] = self._count
-        self._reply(request.message, reply)
+        self._reply(message, reply)
         self._publish(idle)
-        if content.get("status") == "error" and request.message.content.get("stop_on_error", True):
+        if failed and message.content.get("stop_on_error", True):
             self._abort_queued()
+
+    async def _explain(self, session: DenoSession, code: str) -> dict[str, Any]:
+        """Say why a cell failed about which Deno has said nothing."""
+        text = None
+        with contextlib.suppress(LinkClosedError, asyncio.TimeoutError):
+            asked = session.link.ask("explain", "explained", code=code)
+            text = (await asyncio.wait_for(asked, FENCE_SECONDS_MAX))["text"]
+        if text is None:
+            return {"ename": "Error", "evalue": NO_REASON, "traceback": [f"Error: {NO_REASON}"]}
+        lines = f"SyntaxError: {text}".rstrip().split("\n")
+        return {"ename": "SyntaxError", "evalue": text.split("\n")[0], "traceback": lines}
 
     def _abort_queued(self) -> None:
         """Let the cells that wait behind a failed one not run, as every kernel does."""
@@ -283,7 +295,8 @@ class Bridge:
             self._session.send("control", _copy(message))
 
     def _on_input_reply(self, message: Message) -> None:
-        self._live().send("stdin", _copy(message))
+        if self._session is not None:
+            self._session.send("stdin", _copy(message))
 
     # Interrupts
 
@@ -371,7 +384,9 @@ class Bridge:
 
     # To Jupyter
 
-    def _live(self) -> DenoSession:
+    async def _live(self) -> DenoSession:
+        """Return the running Deno, after the restart if there is one going on."""
+        await self._ready.wait()
         if self._session is None:
             raise DenoStartError("Deno is not running.")
         return self._session

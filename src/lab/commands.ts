@@ -118,10 +118,20 @@ function addClusterCommands(options: CommandOptions): void {
   add(COMMANDS.scale, words.__('Scale Cluster…'), canScale, c => actions.scale(c));
   const canRestart = (c: ClusterInfo): boolean => isAlive(c) && c.can.restart;
   add(COMMANDS.restart, words.__('Restart Workers…'), canRestart, c => actions.restartWorkers(c));
-  add(COMMANDS.logs, words.__('Show Cluster Logs'), () => true, c => actions.logs(c));
+  add(
+    COMMANDS.logs,
+    words.__('Show Cluster Logs'),
+    () => true,
+    c => actions.logs(c)
+  );
   const canStop = (c: ClusterInfo): boolean => isAlive(c) && c.can.stop;
   add(COMMANDS.stop, words.__('Stop Cluster…'), canStop, c => actions.stop(c));
-  add(COMMANDS.forget, words.__('Forget Cluster'), c => !isAlive(c), c => actions.forget(c));
+  add(
+    COMMANDS.forget,
+    words.__('Forget Cluster'),
+    c => !isAlive(c),
+    c => actions.forget(c)
+  );
 }
 
 function fillPalette(palette: ICommandPalette): void {

@@ -68,7 +68,10 @@ export class PanelDock {
     const before = this.#shell.currentWidget;
     for (const entry of layout) {
       const beside = entry.ref === undefined ? undefined : this.#attached(entry.ref);
-      this.open(entry.panel, { mode: entry.mode, ...(beside === undefined ? {} : { ref: beside }) });
+      this.open(entry.panel, {
+        mode: entry.mode,
+        ...(beside === undefined ? {} : { ref: beside })
+      });
     }
     const first = layout[0] === undefined ? undefined : this.#attached(layout[0].panel);
     if (first !== undefined) this.#shell.activateById(first);

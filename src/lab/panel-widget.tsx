@@ -40,9 +40,7 @@ export class PanelContent extends ReactWidget {
 
   protected override render(): ReactElement {
     const { store } = this.#feed;
-    return (
-      <PanelView panel={this.panel} store={store} palette={pagePalette} words={this.#words} />
-    );
+    return <PanelView panel={this.panel} store={store} palette={pagePalette} words={this.#words} />;
   }
 }
 
@@ -52,7 +50,10 @@ export function widgetIdOf(panel: PanelType): string {
 }
 
 /** A panel for the dock. */
-export function panelWidget(panel: PanelType, services: PanelServices): MainAreaWidget<PanelContent> {
+export function panelWidget(
+  panel: PanelType,
+  services: PanelServices
+): MainAreaWidget<PanelContent> {
   const content = new PanelContent(panel, services, null);
   const widget = new MainAreaWidget({ content });
   widget.id = widgetIdOf(panel);

@@ -40,7 +40,9 @@ export function ClusterCard(props: CardProps): ReactElement {
       aria-current={active ? 'true' : undefined}
       aria-label={words.__('Cluster %1, %2', cluster.name, stateWord(cluster.state, words))}
       tabIndex={0}
-      title={alive ? words.__('Click: panels follow this cluster. Drag: connect a notebook.') : undefined}
+      title={
+        alive ? words.__('Click: panels follow this cluster. Drag: connect a notebook.') : undefined
+      }
       onClick={choose}
       onKeyDown={onKeyDown}
       {...(alive ? press : {})}
@@ -111,7 +113,9 @@ function Actions(props: CardProps & { alive: boolean }): ReactElement {
           )
         : null}
       {can.stop
-        ? button(words.__('Stop'), 'stop', words.__('Stop the cluster'), () => actions.stop(cluster))
+        ? button(words.__('Stop'), 'stop', words.__('Stop the cluster'), () =>
+            actions.stop(cluster)
+          )
         : null}
     </div>
   );

@@ -33,7 +33,11 @@ export function PanelList(props: ListProps): ReactElement {
     <section className="tl-section tl-panels" aria-label={words.__('Panels')}>
       <header className="tl-section-head">
         <h2>{words.__('Panels')}</h2>
-        <button type="button" className="tl-link tl-default-layout" onClick={props.openDefaultLayout}>
+        <button
+          type="button"
+          className="tl-link tl-default-layout"
+          onClick={props.openDefaultLayout}
+        >
           {words.__('Default layout')}
         </button>
       </header>
@@ -73,7 +77,9 @@ function PanelItem(props: ListProps & { panel: PanelType }): ReactElement {
       tabIndex={0}
       data-tl-panel-item={panel.id}
       aria-label={words.__('Open %1: %2', words.__(panel.title), words.__(panel.description))}
-      title={words.__('Click: open at the right. Drag: dock it anywhere, or drop it into a notebook.')}
+      title={words.__(
+        'Click: open at the right. Drag: dock it anywhere, or drop it into a notebook.'
+      )}
       onClick={() => props.open(panel)}
       onKeyDown={event => itemKey(event, () => props.open(panel))}
       {...press}
@@ -86,8 +92,9 @@ function PanelItem(props: ListProps & { panel: PanelType }): ReactElement {
 
 function itemKey(event: KeyboardEvent<HTMLElement>, open: () => void): void {
   const items = [
-    ...(event.currentTarget.closest('.tl-panels')?.querySelectorAll<HTMLElement>('.tl-panel-item') ??
-      [])
+    ...(event.currentTarget
+      .closest('.tl-panels')
+      ?.querySelectorAll<HTMLElement>('.tl-panel-item') ?? [])
   ];
   const here = items.indexOf(event.currentTarget);
   switch (event.key) {

@@ -132,7 +132,9 @@ export class Sidebar extends ReactWidget {
     return (
       <div className="tl-first">
         <p className="tl-muted">
-          {this.#making ? words.__('Starting a local cluster…') : words.__('No cluster is running.')}
+          {this.#making
+            ? words.__('Starting a local cluster…')
+            : words.__('No cluster is running.')}
         </p>
         <button
           type="button"
@@ -166,7 +168,13 @@ export class Sidebar extends ReactWidget {
   }
 }
 
-function Notice({ clusters, words }: { clusters: ITaskloomClusters; words: Words }): ReactElement | null {
+function Notice({
+  clusters,
+  words
+}: {
+  clusters: ITaskloomClusters;
+  words: Words;
+}): ReactElement | null {
   if (clusters.status === 'connecting') {
     return (
       <p className="tl-muted tl-pad" role="status">

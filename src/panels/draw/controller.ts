@@ -203,7 +203,8 @@ export class StreamController {
       this.#hovered = slot;
       this.#frames.request();
     }
-    const hover = bar === null || event === null ? null : { bar, x: event.offsetX, y: event.offsetY };
+    const hover =
+      bar === null || event === null ? null : { bar, x: event.offsetX, y: event.offsetY };
     this.#callbacks.hover?.(hover);
   }
 

@@ -272,11 +272,7 @@ function barLabel(
 }
 
 /** Room for the worker names, at most a fifth of the width. */
-function gutter(
-  context: CanvasRenderingContext2D,
-  scene: StreamScene,
-  layout: LaneLayout
-): number {
+function gutter(context: CanvasRenderingContext2D, scene: StreamScene, layout: LaneLayout): number {
   context.font = `11px ${scene.theme.font}`;
   let widest = 0;
   for (const label of layout.labels.slice(0, 200)) {

@@ -14,7 +14,9 @@ const BASE = [0x0072b2, 0xe69f00, 0x009e73, 0xcc79a7, 0x56b4e9, 0xf0e442] as con
 const TIERS = [0, -0.35, 0.4] as const;
 
 /** Every colour a function can have, base colours first. */
-export const RAMP: readonly number[] = TIERS.flatMap(tier => BASE.map(colour => shade(colour, tier)));
+export const RAMP: readonly number[] = TIERS.flatMap(tier =>
+  BASE.map(colour => shade(colour, tier))
+);
 
 /** Means transfer between workers. */
 export const TRANSFER_COLOUR = 0xd55e00;

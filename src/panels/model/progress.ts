@@ -68,9 +68,7 @@ export class ProgressTable {
 
 /** All tasks of a row, whatever their state. */
 export function totalOf(row: Omit<FunctionCounts, 'fn'>): number {
-  return (
-    row.waiting + row.queued + row.processing + row.memory + row.erred + row.released
-  );
+  return row.waiting + row.queued + row.processing + row.memory + row.erred + row.released;
 }
 
 /** Tasks of a row that finished well. */

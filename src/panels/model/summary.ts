@@ -34,7 +34,10 @@ export function summariseStream(store: FeedStore, t0: number, t1: number): strin
   const top = [...byFunction]
     .sort((a, b) => b[1].time - a[1].time)
     .slice(0, 3)
-    .map(([fn, sum]) => `${store.nameOf(fn)} ${formatCount(sum.count)} times, ${formatDuration(sum.time)}`);
+    .map(
+      ([fn, sum]) =>
+        `${store.nameOf(fn)} ${formatCount(sum.count)} times, ${formatDuration(sum.time)}`
+    );
   const parts = [
     `Task stream of ${formatDuration(t1 - t0)}: ${plural(bars, 'bar', 'bars')}`,
     top.join('; ')

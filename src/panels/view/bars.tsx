@@ -50,7 +50,10 @@ function Bar({ row }: { row: BarRow }): ReactElement {
       aria-valuenow={done}
       aria-valuetext={row.text}
     >
-      <i className="tl-bar-released" style={{ width: part(row.released), background: row.colour }} />
+      <i
+        className="tl-bar-released"
+        style={{ width: part(row.released), background: row.colour }}
+      />
       <i className="tl-bar-memory" style={{ width: part(row.memory), background: row.colour }} />
       <i className="tl-bar-erred" style={{ width: part(row.erred) }} />
       <i className="tl-bar-cancelled" style={{ width: part(row.cancelled) }} />

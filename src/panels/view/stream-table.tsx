@@ -71,12 +71,24 @@ export function StreamTable({ store, words, range }: StreamTableProps): ReactEle
         <thead>
           <tr>
             <th scope="col">{words.__('function')}</th>
-            <th scope="col" className="tl-number">{words.__('tasks')}</th>
-            <th scope="col" className="tl-number">{words.__('erred')}</th>
-            <th scope="col" className="tl-number">{words.__('time')}</th>
-            <th scope="col" className="tl-number">{words.__('mean')}</th>
-            <th scope="col" className="tl-number">{words.__('longest')}</th>
-            <th scope="col" className="tl-number">{words.__('transfer')}</th>
+            <th scope="col" className="tl-number">
+              {words.__('tasks')}
+            </th>
+            <th scope="col" className="tl-number">
+              {words.__('erred')}
+            </th>
+            <th scope="col" className="tl-number">
+              {words.__('time')}
+            </th>
+            <th scope="col" className="tl-number">
+              {words.__('mean')}
+            </th>
+            <th scope="col" className="tl-number">
+              {words.__('longest')}
+            </th>
+            <th scope="col" className="tl-number">
+              {words.__('transfer')}
+            </th>
           </tr>
         </thead>
         <tbody>
@@ -103,7 +115,9 @@ export function StreamTable({ store, words, range }: StreamTableProps): ReactEle
             <th scope="col">{words.__('worker')}</th>
             <th scope="col">{words.__('function')}</th>
             <th scope="col">{words.__('kind')}</th>
-            <th scope="col" className="tl-number">{words.__('duration')}</th>
+            <th scope="col" className="tl-number">
+              {words.__('duration')}
+            </th>
           </tr>
         </thead>
         <tbody>

@@ -39,9 +39,7 @@ export function TaskStream(props: ViewProps): ReactElement {
       id="task-stream"
       title={words.__('Task stream')}
       summary={() => summariseStream(store, ...range())}
-      note={
-        erased > 0 ? words.__('newest %1 bars', formatCount(store.stream.count)) : undefined
-      }
+      note={erased > 0 ? words.__('newest %1 bars', formatCount(store.stream.count)) : undefined}
       controls={
         <>
           <ModeButton mode="live" now={mode} go={go} words={words} />
@@ -191,7 +189,9 @@ function Tooltip(props: { hover: Hover; store: FeedStore; words: Words }): React
   return (
     <div className="tl-tooltip" role="tooltip" style={tooltipPlace(hover)}>
       <strong>{store.nameOf(bar.fn)}</strong>
-      <span>{kind === '' ? formatDuration(bar.duration) : `${kind} · ${formatDuration(bar.duration)}`}</span>
+      <span>
+        {kind === '' ? formatDuration(bar.duration) : `${kind} · ${formatDuration(bar.duration)}`}
+      </span>
       <span className="tl-muted">
         {words.__('%1, slot %2', store.workerName(bar.worker), bar.lane + 1)} · +
         {formatDuration(bar.start - origin)}
@@ -227,9 +227,7 @@ function kindWord(kind: string, words: Words): string {
 
 const LEGEND_MOST = 10;
 
-function Legend(
-  props: ViewProps & { highlight: (fn: number | null) => void }
-): ReactElement {
+function Legend(props: ViewProps & { highlight: (fn: number | null) => void }): ReactElement {
   const { store, palette, words, highlight } = props;
   const names = store.functions.slice(0, LEGEND_MOST);
   return (

@@ -82,7 +82,15 @@ function WorkerRows({ rows, now, words }: RowsProps): ReactElement {
   );
 }
 
-function WorkerLine({ row, now, words }: { row: WorkerRow; now: number; words: Words }): ReactElement {
+function WorkerLine({
+  row,
+  now,
+  words
+}: {
+  row: WorkerRow;
+  now: number;
+  words: Words;
+}): ReactElement {
   const { info, vitals } = row;
   const state = stateOf(row, words);
   return (
@@ -92,15 +100,15 @@ function WorkerLine({ row, now, words }: { row: WorkerRow; now: number; words: W
         {info.name} <span className="tl-muted">{state.text}</span>
       </th>
       <td>{vitals === null ? null : <MemoryBar row={row} vitals={vitals} words={words} />}</td>
-      <td>{vitals === null ? null : <CpuCurve row={row} vitals={vitals} now={now} words={words} />}</td>
+      <td>
+        {vitals === null ? null : <CpuCurve row={row} vitals={vitals} now={now} words={words} />}
+      </td>
       <td className="tl-number">
         {vitals === null
           ? ''
           : `${vitals.executing} + ${Math.max(0, vitals.processing - vitals.executing)}`}
       </td>
-      <td className="tl-number tl-muted">
-        {vitals === null ? '' : trafficOf(vitals)}
-      </td>
+      <td className="tl-number tl-muted">{vitals === null ? '' : trafficOf(vitals)}</td>
     </tr>
   );
 }

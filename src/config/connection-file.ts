@@ -6,9 +6,18 @@
  * `~/.local/share/taskloom/clusters`: one place that a desktop session, a lab and a batch job on a
  * shared home agree about (XDG_RUNTIME_DIR is not).
  */
-import { chmodSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync
+} from 'node:fs';
 import { homedir, hostname } from 'node:os';
 import { join } from 'node:path';
+import { ConfigError } from '../base/errors.ts';
 
 export interface ConnectionFile {
   /** Unique and short: `local-7f3a`. */
@@ -31,7 +40,11 @@ export function runtimeFolder(): string {
   const own = process.env['TASKLOOM_RUNTIME_DIR'];
   if (own !== undefined && own !== '') return own;
   const data = process.env['XDG_DATA_HOME'];
-  return join(data === undefined || data === '' ? join(homedir(), '.local', 'share') : data, 'taskloom', 'clusters');
+  return join(
+    data === undefined || data === '' ? join(homedir(), '.local', 'share') : data,
+    'taskloom',
+    'clusters'
+  );
 }
 
 /** Where the user's choice of active cluster is kept: the id, as text. */
@@ -91,4 +104,69 @@ export function schedulerLives(file: ConnectionFile): boolean {
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === 'EPERM';
   }
+}
+
+/** Removes the files of schedulers of this host that are certainly gone; returns their ids. */
+export function removeStaleConnectionFiles(): string[] {
+  let names: string[];
+  try {
+    names = readdirSync(runtimeFolder());
+  } catch {
+    return [];
+  }
+  const removed: string[] = [];
+  for (const name of names) {
+    if (!name.endsWith('.json')) continue;
+    const file = readConnectionFile(join(runtimeFolder(), name));
+    if (file === null || schedulerLives(file)) continue;
+    removeConnectionFile(file.id);
+    removed.push(file.id);
+  }
+  return removed;
+}
+
+/** The live cluster of this id, name or address; with a name that several have, the newest. */
+export function findCluster(target: string): ConnectionFile {
+  const files = listConnectionFiles();
+  const address = target.replace(/\/+$/, '');
+  const found =
+    files.find(file => file.id === target) ??
+    files.find(file => file.name === target) ??
+    files.find(file => file.address === address);
+  if (found !== undefined) return found;
+  const known = files.map(file => (file.name === file.id ? file.id : `${file.name} (${file.id})`));
+  throw new ConfigError(
+    `No running cluster is called ${target}. ` +
+      (known.length === 0
+        ? 'None runs for this user: start one with taskloom cluster start.'
+        : `Those that run: ${known.join(', ')}.`)
+  );
+}
+
+/** The cluster that the user has chosen, if it still lives. */
+export function activeCluster(): ConnectionFile | null {
+  const id = readActiveId();
+  return id === null ? null : (listConnectionFiles().find(file => file.id === id) ?? null);
+}
+
+/** The id of the chosen cluster, alive or not. */
+export function readActiveId(): string | null {
+  try {
+    const id = readFileSync(activeClusterPath(), 'utf8').trim();
+    return id === '' ? null : id;
+  } catch {
+    return null;
+  }
+}
+
+/** Makes a cluster the one that `Client.connect()` uses; null: none. */
+export function writeActiveId(id: string | null): void {
+  if (id === null) {
+    rmSync(activeClusterPath(), { force: true });
+    return;
+  }
+  mkdirSync(runtimeFolder(), { recursive: true, mode: 0o700 });
+  const draft = `${activeClusterPath()}.${process.pid}.draft`;
+  writeFileSync(draft, `${id}\n`, { mode: 0o600 });
+  renameSync(draft, activeClusterPath());
 }

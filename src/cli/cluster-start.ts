@@ -1,0 +1,45 @@
+/** `taskloom cluster start`. */
+import { resolve } from 'node:path';
+import { LocalCluster } from '../deploy/local.ts';
+import { parseResources, present } from './arguments.ts';
+import { runToEnd } from './foreground.ts';
+
+interface Options {
+  name?: string;
+  workers?: number;
+  threads?: number;
+  memoryLimit: string;
+  host: string;
+  port: number;
+  insecure?: boolean;
+  resources?: string;
+  root?: string;
+  detach?: boolean;
+}
+
+/** Starts a local cluster; in the foreground unless detached. */
+export async function startCluster(options: Options): Promise<void> {
+  const detach = options.detach === true;
+  const cluster = await LocalCluster.create({
+    ...present('name', options.name),
+    ...present('workers', options.workers),
+    ...present('threadsPerWorker', options.threads),
+    memoryLimit: options.memoryLimit,
+    host: options.host,
+    port: options.port,
+    insecure: options.insecure === true,
+    resources: parseResources(options.resources),
+    root: resolve(options.root ?? '.'),
+    lease: !detach,
+    madeBy: { kind: 'cli', label: 'taskloom cluster start' },
+    ...(detach ? {} : { onLog: (line: string) => process.stderr.write(`${line}\n`) })
+  });
+  const stop = detach ? `taskloom cluster stop ${cluster.name}` : 'Ctrl-C';
+  process.stdout.write(
+    `Cluster ${cluster.name} at ${cluster.address}\n` +
+      `  clients:  await Client.connect(${JSON.stringify(cluster.name)})\n` +
+      `  scale:    taskloom cluster scale ${cluster.name} 4\n` +
+      `  stop:     ${stop}\n`
+  );
+  if (!detach) await runToEnd(cluster);
+}

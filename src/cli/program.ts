@@ -1,0 +1,178 @@
+/**
+ * The commands as people meet them: names, options, help with examples. What a command does is in
+ * its own file, loaded when it is called.
+ */
+import { Command, CommanderError } from 'commander';
+import { packageVersion } from '../config/runtime.ts';
+import { wholeNumber } from './arguments.ts';
+import { fail } from './failure.ts';
+
+const EXIT_CODES = `
+Exit codes:
+  0  done, or ended in order by Ctrl-C or SIGTERM
+  1  it failed; standard error says why
+  2  the arguments are wrong`;
+
+/** Parses the arguments and runs the command. */
+export async function runCommand(argv: readonly string[]): Promise<void> {
+  const program = buildProgram();
+  try {
+    await program.parseAsync(argv);
+  } catch (error) {
+    if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : 2;
+    else fail(error);
+  }
+}
+
+function buildProgram(): Command {
+  const program = new Command('taskloom')
+    .description('Distributed futures and task graphs: schedulers, workers, clusters.')
+    .version(packageVersion(), '-V, --version', 'print the version')
+    .showHelpAfterError('(add --help for what it takes)')
+    .configureHelp({ sortSubcommands: false })
+    .addHelpText(
+      'after',
+      `
+Examples:
+  taskloom cluster start --workers 4      a cluster on this machine, until Ctrl-C
+  taskloom cluster ls                     all your clusters, however they were started
+  taskloom scheduler --name lab           a scheduler alone, for workers of several machines
+  taskloom worker lab                     workers for it
+${EXIT_CODES}`
+    );
+  // Errors of parsing are thrown as CommanderError: they end with code 2, not 1.
+  program.exitOverride();
+  addScheduler(program);
+  addWorker(program);
+  addCluster(program);
+  addHidden(program);
+  program
+    .command('version')
+    .description('print the versions of taskloom, its protocol and Node')
+    .action(async () => (await import('./version.ts')).printVersion());
+  for (const command of program.commands) overrideExit(command);
+  return program;
+}
+
+function overrideExit(command: Command): void {
+  command.exitOverride();
+  for (const inner of command.commands) overrideExit(inner);
+}
+
+function addScheduler(program: Command): void {
+  program
+    .command('scheduler')
+    .description('run a scheduler until Ctrl-C; workers and clients find it by its name')
+    .option('--name <name>', 'for people, and for worker and Client.connect')
+    .option('--host <address>', 'address to listen on', '127.0.0.1')
+    .option('--port <number>', 'port to listen on; 0 is a free one', wholeNumber, 0)
+    .option('--insecure', 'listen beyond loopback without encryption')
+    .addHelpText(
+      'after',
+      `
+The cluster's token is made anew, or taken from TASKLOOM_TOKEN. It is kept in a connection
+file that only you can read; it is never printed.
+
+Examples:
+  taskloom scheduler --name lab
+  taskloom scheduler --host 0.0.0.0 --port 8786 --insecure`
+    )
+    .action(async options => (await import('./scheduler.ts')).runScheduler(options));
+}
+
+function addWorker(program: Command): void {
+  program
+    .command('worker')
+    .description('run workers for a scheduler, watched and restarted by a nanny, until Ctrl-C')
+    .argument('<cluster>', "the cluster's name, id or address")
+    .option('--workers <number>', 'worker processes (default: from the cores)', wholeNumber)
+    .option('--threads <number>', 'tasks that each runs at a time', wholeNumber)
+    .option('--memory-limit <bytes>', 'of each: "2 GiB", "auto" or 0 for none', 'auto')
+    .option('--name <name>', 'name of the worker; only with --no-nanny')
+    .option('--host <address>', 'address to listen on', '127.0.0.1')
+    .option('--insecure', 'listen beyond loopback without encryption')
+    .option('--resources <list>', 'what tasks may ask for, such as "GPU=2 license=1"')
+    .option('--root <folder>', 'where modules that tasks import are looked for')
+    .option('--no-nanny', 'one worker in this very process, not watched')
+    .addHelpText(
+      'after',
+      `
+The token comes from the cluster's connection file; for a scheduler of another machine put it
+into the environment variable TASKLOOM_TOKEN.
+
+Examples:
+  taskloom worker lab
+  taskloom worker lab --workers 2 --threads 4 --memory-limit "4 GiB"
+  TASKLOOM_TOKEN=... taskloom worker http://10.0.0.5:8786 --host 10.0.0.6 --insecure`
+    )
+    .action(async (cluster, options) => (await import('./worker.ts')).runWorker(cluster, options));
+}
+
+function addCluster(program: Command): void {
+  const cluster = program.command('cluster').description('start, list, scale and stop clusters');
+  cluster
+    .command('start')
+    .description('start a cluster on this machine, until Ctrl-C')
+    .option('--name <name>', 'for people and for Client.connect')
+    .option('--workers <number>', 'worker processes (default: from the cores)', wholeNumber)
+    .option('--threads <number>', 'tasks that each worker runs at a time', wholeNumber)
+    .option('--memory-limit <bytes>', 'of each worker: "2 GiB", "auto" or 0 for none', 'auto')
+    .option('--host <address>', 'address to listen on', '127.0.0.1')
+    .option('--port <number>', 'port of the scheduler; 0 is a free one', wholeNumber, 0)
+    .option('--insecure', 'listen beyond loopback without encryption')
+    .option('--resources <list>', 'what tasks may ask of each worker, such as "GPU=2"')
+    .option('--root <folder>', 'where modules that tasks import are looked for')
+    .option('--detach', 'leave it running; taskloom cluster stop ends it')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  taskloom cluster start
+  taskloom cluster start --workers 2 --threads 1 --memory-limit "2 GiB"
+  taskloom cluster start --name nightly --detach`
+    )
+    .action(async options => (await import('./cluster-start.ts')).startCluster(options));
+  cluster
+    .command('ls')
+    .description('list your clusters, however they were started')
+    .option('--json', 'for programs')
+    .addHelpText('after', '\nExamples:\n  taskloom cluster ls\n  taskloom cluster ls --json')
+    .action(async options => (await import('./cluster.ts')).listClusters(options));
+  cluster
+    .command('scale')
+    .description('ask for another number of workers')
+    .argument('<cluster>', "the cluster's name, id or address")
+    .argument('<workers>', 'how many it shall have', wholeNumber)
+    .addHelpText('after', '\nExample:\n  taskloom cluster scale local-7f3a 8')
+    .action(async (target, workers) =>
+      (await import('./cluster.ts')).scaleCluster(target, workers)
+    );
+  cluster
+    .command('stop')
+    .description('end clusters with all their processes')
+    .argument('[clusters...]', 'names, ids or addresses')
+    .option('--all', 'all of yours')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  taskloom cluster stop local-7f3a\n  taskloom cluster stop --all'
+    )
+    .action(async (targets, options) =>
+      (await import('./cluster.ts')).stopClusters(targets, options)
+    );
+  cluster
+    .command('logs')
+    .description('print the last lines of a scheduler, its workers and its nannies')
+    .argument('<cluster>', "the cluster's name, id or address")
+    .addHelpText('after', '\nExample:\n  taskloom cluster logs local-7f3a')
+    .action(async target => (await import('./cluster.ts')).printLogs(target));
+}
+
+/** What other programs start: not for people, so not in the help. */
+function addHidden(program: Command): void {
+  program
+    .command('launcher', { hidden: true })
+    .description('serve clusters to JupyterLab on a unix socket; started by jupyter-server-proxy')
+    .requiredOption('--socket <path>', 'the unix socket to listen on')
+    .addHelpText('after', '\nExample:\n  taskloom launcher --socket /tmp/folder/socket')
+    .action(async options => (await import('./launcher.ts')).runLauncher(options));
+}

@@ -1,0 +1,36 @@
+/** `taskloom scheduler`: a scheduler in this process, without workers. */
+import { createToken } from '../comm/server.ts';
+import { createClusterId } from '../deploy/local.ts';
+import { Scheduler } from '../scheduler/scheduler.ts';
+import { runToEnd } from './foreground.ts';
+
+interface Options {
+  name?: string;
+  host: string;
+  port: number;
+  insecure?: boolean;
+}
+
+/** Serves until it is ended. */
+export async function runScheduler(options: Options): Promise<void> {
+  const id = createClusterId('manual');
+  const given = process.env['TASKLOOM_TOKEN'];
+  const scheduler = await Scheduler.start({
+    id,
+    name: options.name ?? id,
+    kind: 'manual',
+    host: options.host,
+    port: options.port,
+    token: given === undefined || given === '' ? createToken() : given,
+    insecure: options.insecure === true,
+    madeBy: { kind: 'cli', label: 'taskloom scheduler' },
+    connectionFile: true
+  });
+  const name = options.name ?? id;
+  process.stdout.write(
+    `Scheduler ${name} at ${scheduler.address}\n` +
+      `  workers:  taskloom worker ${name}\n` +
+      `  clients:  await Client.connect(${JSON.stringify(name)})\n`
+  );
+  await runToEnd(scheduler);
+}

@@ -1,0 +1,86 @@
+/** `taskloom worker`: workers for a scheduler that runs, below a nanny or alone. */
+import { hostname } from 'node:os';
+import { resolve } from 'node:path';
+import { ConfigError } from '../base/errors.ts';
+import { findCluster, listConnectionFiles } from '../config/connection-file.ts';
+import { localShape } from '../deploy/shape.ts';
+import { parseResources, present } from './arguments.ts';
+import { runToEnd } from './foreground.ts';
+
+interface Options {
+  workers?: number;
+  threads?: number;
+  memoryLimit: string;
+  name?: string;
+  host: string;
+  insecure?: boolean;
+  resources?: string;
+  root?: string;
+  nanny: boolean;
+}
+
+/** Runs until it is ended or the scheduler is gone. */
+export async function runWorker(target: string, options: Options): Promise<void> {
+  const access = accessOf(target);
+  if (!options.nanny && options.workers !== undefined && options.workers !== 1) {
+    throw new ConfigError('Without a nanny there is one worker: leave --workers out.');
+  }
+  if (options.nanny && options.name !== undefined) {
+    throw new ConfigError('A nanny names its workers itself: use --name with --no-nanny only.');
+  }
+  const shape = localShape({
+    ...present('workers', options.nanny ? options.workers : 1),
+    ...present('threadsPerWorker', options.threads),
+    memoryLimit: options.memoryLimit
+  });
+  const workerShape = {
+    threads: shape.threads,
+    memoryLimit: shape.memoryLimit,
+    host: options.host,
+    insecure: options.insecure === true,
+    resources: parseResources(options.resources),
+    root: resolve(options.root ?? '.')
+  };
+  if (!options.nanny) {
+    const { Worker } = await import('../worker/worker.ts');
+    const { threads, ...rest } = workerShape;
+    const name = options.name ?? `${hostname()}-${process.pid}`;
+    const worker = await Worker.start({
+      schedulerAddress: access.address,
+      token: access.token,
+      name,
+      nthreads: threads,
+      ...rest
+    });
+    process.stdout.write(`Worker ${name} at ${worker.address}, for ${access.address}\n`);
+    return runToEnd(worker);
+  }
+  const { Nanny } = await import('../nanny/nanny.ts');
+  const { createNannyId } = await import('../nanny/link.ts');
+  const nanny = await Nanny.start({
+    id: createNannyId(),
+    schedulerAddress: access.address,
+    token: access.token,
+    workers: shape.workers,
+    shape: workerShape,
+    onLog: line => process.stderr.write(`${line}\n`)
+  });
+  process.stdout.write(
+    `${shape.workers} workers with ${shape.threads} threads each, for ${access.address}\n`
+  );
+  return runToEnd(nanny);
+}
+
+/** The scheduler's address and token, from its connection file or the environment. */
+function accessOf(target: string): { address: string; token: string } {
+  const given = process.env['TASKLOOM_TOKEN'];
+  if (!/^https?:\/\//.test(target)) return findCluster(target);
+  const address = target.replace(/\/+$/, '');
+  const file = listConnectionFiles().find(known => known.address === address);
+  const token = given === undefined || given === '' ? file?.token : given;
+  if (token !== undefined) return { address, token };
+  throw new ConfigError(
+    `No token for ${address}: none of your connection files is of that address. Put the cluster's ` +
+      `token into the environment variable TASKLOOM_TOKEN.`
+  );
+}

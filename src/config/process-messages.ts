@@ -1,0 +1,75 @@
+/**
+ * What a process and the children it starts say to each other, as lines of JSON: the parent writes
+ * to the child's standard input (first a setup, then orders), the child writes reports to its
+ * report descriptor (3 below a nanny, standard output for a nanny). Secrets travel here and never
+ * on a command line, which every user of the machine can read.
+ *
+ * Standard input is also the lease: a child whose input ends knows that its parent is gone.
+ */
+import type { ConnectionFile } from './connection-file.ts';
+
+/** What makes a cluster itself, before any worker. */
+export interface ClusterSetup {
+  id: string;
+  name: string;
+  kind: string;
+  token: string;
+  host: string;
+  /** 0 = a free one. */
+  port: number;
+  /** Listen beyond loopback without encryption. */
+  insecure: boolean;
+  madeBy: ConnectionFile['madeBy'];
+}
+
+/** What all workers of one nanny share. */
+export interface WorkerShape {
+  threads: number;
+  /** Bytes; 0 = no limit. */
+  memoryLimit: number;
+  host: string;
+  insecure: boolean;
+  resources: Record<string, number>;
+  /** Where modules that tasks import are looked for. */
+  root: string;
+}
+
+/** First line to a scheduler. */
+export interface SchedulerSetup {
+  role: 'scheduler';
+  cluster: ClusterSetup;
+}
+
+/** First line to a worker; the scheduler's address follows as an order when it is known. */
+export interface WorkerSetup {
+  role: 'worker';
+  name: string;
+  token: string;
+  /** Id of the nanny that watches it. */
+  nanny: string;
+  shape: WorkerShape;
+}
+
+/** First line to a nanny that owns a whole cluster. */
+export interface NannySetup {
+  role: 'nanny';
+  /** End the cluster when standard input ends. */
+  lease: boolean;
+  cluster: ClusterSetup;
+  workers: number;
+  shape: WorkerShape;
+}
+
+export type ProcessSetup = SchedulerSetup | WorkerSetup | NannySetup;
+
+/** Later lines to a child. */
+export type ProcessOrder = { op: 'scheduler'; address: string } | { op: 'close'; reason: string };
+
+/** Lines from a child. */
+export type ProcessReport =
+  /** It serves; a worker has registered, a nanny's workers have. */
+  | { op: 'ready'; address: string }
+  /** It cannot start. */
+  | { op: 'failed'; code: string; message: string }
+  /** It ends by itself, for this reason. */
+  | { op: 'finished'; reason: string };

@@ -1,0 +1,390 @@
+/**
+ * The nanny's shell: one a host, it starts and watches all workers of that host and, for a local
+ * cluster, the scheduler too. What to do is decided by the pure state (state/); here are the
+ * processes, the clock, the readings of memory and the link to the scheduler.
+ *
+ * Workers start at the same time as the scheduler and learn its address as soon as it is known.
+ * All children hold a pipe to the nanny and end when it is gone, however it went. The scheduler of
+ * a local cluster is not started again: with it all task states are gone, and the cluster ends,
+ * saying so.
+ */
+import { hostname } from 'node:os';
+import { ClusterError, TaskloomError } from '../base/errors.ts';
+import { removeConnectionFile } from '../config/connection-file.ts';
+import { Child } from '../config/child.ts';
+import type { ChildExit } from '../config/child.ts';
+import { LineRing } from '../config/lines.ts';
+import type { ClusterSetup, ProcessReport, WorkerShape } from '../config/process-messages.ts';
+import type { ClusterLogs } from '../protocol/launcher.ts';
+import { kernelKills, READING_MS, readResident } from './resident.ts';
+import { NannyLink } from './link.ts';
+import type { NannyEvent, NannyInstruction } from './state/events.ts';
+import { NannyState } from './state/state.ts';
+import type { NannySettings } from './state/state.ts';
+
+export interface NannyOptions {
+  /** Id of the nanny, `nanny-7f3a`. */
+  id: string;
+  token: string;
+  /** A whole cluster of its own: the nanny starts the scheduler, too. */
+  cluster?: ClusterSetup;
+  /** Or the scheduler of a cluster that runs, `http://host:port`. */
+  schedulerAddress?: string;
+  workers: number;
+  shape: WorkerShape;
+  settings?: Partial<NannySettings>;
+  /** What happens, for people: one line each. */
+  onLog?: (line: string) => void;
+}
+
+/** Lines of a worker's log that travel with the news of its end. */
+const LAST_LINES = 20;
+/** Ended workers whose last lines are kept. */
+const OLD_LOGS = 50;
+/** ms for the scheduler to end by itself. */
+const SCHEDULER_GRACE_MS = 2500;
+
+/** Variables that keep numeric libraries from starting a pool of threads in every worker. */
+const WORKER_ENVIRONMENT: Record<string, string> = {
+  OMP_NUM_THREADS: '1',
+  MKL_NUM_THREADS: '1',
+  OPENBLAS_NUM_THREADS: '1',
+  MALLOC_TRIM_THRESHOLD_: '65536'
+};
+
+export class Nanny {
+  readonly id: string;
+  /** Resolves with the reason when all its processes have ended. */
+  readonly finished: Promise<string>;
+  private readonly options: NannyOptions;
+  private readonly state: NannyState;
+  private readonly workers = new Map<string, Child>();
+  /** Last lines of workers that have ended, by name. */
+  private readonly oldLines = new Map<string, string[]>();
+  private readonly events = new LineRing(1000);
+  private readonly link: NannyLink;
+  private readonly kernelKillsAtStart = kernelKills();
+  private scheduler: Child | null = null;
+  private schedulerEnded: Promise<void> = Promise.resolve();
+  private schedulerAddress: string | null = null;
+  private workersEnded = false;
+  private closing: string | null = null;
+  private wakeTimer: ReturnType<typeof setTimeout> | null = null;
+  private readonly memoryTimer: ReturnType<typeof setInterval>;
+  private resolveFinished: (reason: string) => void = () => undefined;
+  private onProgress: () => void = () => undefined;
+
+  private constructor(options: NannyOptions) {
+    this.options = options;
+    this.id = options.id;
+    this.finished = new Promise(resolve => {
+      this.resolveFinished = resolve;
+    });
+    this.state = new NannyState({
+      namePrefix: `${options.cluster === undefined ? `${options.id}-` : ''}worker-`,
+      memoryLimit: options.shape.memoryLimit,
+      ...options.settings
+    });
+    this.link = new NannyLink({
+      registration: {
+        nanny: options.id,
+        host: hostname(),
+        pid: process.pid,
+        // A cluster is scaled and closed by the nanny that owns it, not by one of many.
+        canScale: options.cluster !== undefined
+      },
+      token: options.token,
+      handlers: this.requestHandlers(),
+      onLost: reason => this.onLinkLost(reason)
+    });
+    this.memoryTimer = setInterval(() => this.readMemory(), READING_MS);
+  }
+
+  /** Starts all processes and returns at once. */
+  static create(options: NannyOptions): Nanny {
+    const nanny = new Nanny(options);
+    nanny.startScheduler();
+    nanny.apply({ type: 'scale', workers: options.workers, close: [] });
+    return nanny;
+  }
+
+  /** The same, and resolves when the scheduler serves and every worker has registered. */
+  static async start(options: NannyOptions): Promise<Nanny> {
+    const nanny = Nanny.create(options);
+    await nanny.running();
+    return nanny;
+  }
+
+  /** Resolves when every worker asked for has registered; rejects if the nanny ends before. */
+  async running(): Promise<void> {
+    await new Promise<void>((resolve, reject) => {
+      this.onProgress = () => {
+        const { target, running } = this.state.counts();
+        if (running >= target && this.link.isOpen && this.closing === null) resolve();
+      };
+      void this.finished.then(reason => reject(new ClusterError(reason)));
+      this.onProgress();
+    });
+  }
+
+  /** Where clients connect. */
+  get address(): string {
+    return this.schedulerAddress ?? '';
+  }
+
+  scale(workers: number, close: readonly string[] = []): void {
+    this.apply({ type: 'scale', workers, close });
+  }
+
+  restartWorkers(names: readonly string[] | null = null): void {
+    this.apply({ type: 'restart-workers', names });
+  }
+
+  /** Ends everything; resolves when no process is left. */
+  async close(reason: string): Promise<void> {
+    if (this.closing === null) {
+      this.closing = reason;
+      this.endScheduler(reason);
+      this.apply({ type: 'close', reason });
+    }
+    await this.finished;
+  }
+
+  /** Kills everything at once: for an owner that is gone or in haste. */
+  kill(): void {
+    for (const child of this.workers.values()) child.signal('SIGKILL');
+    this.scheduler?.signal('SIGKILL');
+    if (this.options.cluster !== undefined) removeConnectionFile(this.options.cluster.id);
+  }
+
+  /**
+   * The nanny's own lines, and those of workers that cannot be asked themselves: they have ended,
+   * or have not registered yet.
+   */
+  logs(): ClusterLogs {
+    const logs = [{ source: `nanny ${this.id}`, lines: this.events.last() }];
+    for (const [name, lines] of this.oldLines) {
+      if (lines.length > 0) logs.push({ source: `${name}, ended`, lines });
+    }
+    for (const { name, status } of this.state.list()) {
+      const lines = status === 'starting' ? (this.workers.get(name)?.output.last() ?? []) : [];
+      if (lines.length > 0) logs.push({ source: `${name}, starting`, lines });
+    }
+    return { logs };
+  }
+
+  // ---------------------------------------------------------------- starting
+
+  private startScheduler(): void {
+    const { cluster, schedulerAddress } = this.options;
+    if (cluster === undefined) {
+      if (schedulerAddress === undefined) throw new ClusterError('A nanny needs a scheduler.');
+      this.useScheduler(schedulerAddress);
+      return;
+    }
+    this.schedulerEnded = new Promise(resolve => {
+      this.scheduler = new Child({
+        setup: { role: 'scheduler', cluster },
+        onReport: report => this.onSchedulerReport(report),
+        onLine: line => this.options.onLog?.(`scheduler: ${line}`),
+        onExit: exit => {
+          resolve();
+          this.onSchedulerExit(exit);
+        }
+      });
+    });
+  }
+
+  private onSchedulerReport(report: ProcessReport): void {
+    if (report.op === 'ready') this.useScheduler(report.address);
+  }
+
+  private useScheduler(address: string): void {
+    this.schedulerAddress = address;
+    for (const child of this.workers.values()) child.order({ op: 'scheduler', address });
+    this.link.open(address).then(
+      () => this.onProgress(),
+      (error: Error) => void this.close(`The nanny cannot reach its scheduler: ${error.message}`)
+    );
+  }
+
+  // ---------------------------------------------------------------- state
+
+  private apply(event: NannyEvent): void {
+    for (const instruction of this.state.handle(event, Date.now())) this.perform(instruction);
+    this.scheduleWake();
+    this.onProgress();
+  }
+
+  private scheduleWake(): void {
+    if (this.wakeTimer !== null) clearTimeout(this.wakeTimer);
+    this.wakeTimer = null;
+    const wake = this.state.nextWake;
+    if (wake === null) return;
+    this.wakeTimer = setTimeout(() => this.apply({ type: 'tick' }), Math.max(0, wake - Date.now()));
+  }
+
+  private perform(instruction: NannyInstruction): void {
+    switch (instruction.op) {
+      case 'spawn':
+        return this.spawnWorker(instruction.name);
+      case 'ask':
+        this.workers.get(instruction.name)?.order({ op: 'close', reason: instruction.reason });
+        return;
+      case 'signal':
+        this.workers.get(instruction.name)?.signal(instruction.signal);
+        return;
+      case 'worker-exited':
+      case 'status':
+        return this.link.tell(instruction);
+      case 'log':
+        return this.log(instruction.line);
+      case 'finished':
+        this.workersEnded = true;
+        this.closing ??= instruction.reason;
+        this.endScheduler(instruction.reason);
+        void this.finish(instruction.reason);
+    }
+  }
+
+  private spawnWorker(name: string): void {
+    const child = new Child({
+      setup: {
+        role: 'worker',
+        name,
+        token: this.options.token,
+        nanny: this.id,
+        shape: this.options.shape
+      },
+      env: environmentOfWorkers(),
+      onReport: report => {
+        if (report.op === 'ready') this.apply({ type: 'worker-ready', name });
+      },
+      onLine: line => this.options.onLog?.(`${name}: ${line}`),
+      onExit: exit => this.onWorkerExit(name, child, exit)
+    });
+    this.workers.set(name, child);
+    if (this.schedulerAddress !== null) {
+      child.order({ op: 'scheduler', address: this.schedulerAddress });
+    }
+  }
+
+  private onWorkerExit(name: string, child: Child, exit: ChildExit): void {
+    this.workers.delete(name);
+    this.keepLines(name, child.output.last(200));
+    this.apply({
+      type: 'worker-exited',
+      name,
+      end: {
+        ...exit,
+        pid: child.pid,
+        kernelKilled: kernelKills() > this.kernelKillsAtStart,
+        lastLines: child.output.last(LAST_LINES)
+      }
+    });
+  }
+
+  private keepLines(name: string, lines: string[]): void {
+    this.oldLines.delete(name);
+    this.oldLines.set(name, lines);
+    // A cluster that scales up and down for days must not collect them all.
+    const [oldest] = this.oldLines.keys();
+    if (this.oldLines.size > OLD_LOGS && oldest !== undefined) this.oldLines.delete(oldest);
+  }
+
+  private readMemory(): void {
+    if (this.options.shape.memoryLimit === 0 && this.workers.size === 0) return;
+    const names = new Map([...this.workers].map(([name, child]) => [child.pid, name]));
+    readResident([...names.keys()], (pid, rss) => {
+      const name = names.get(pid);
+      if (name !== undefined) this.apply({ type: 'worker-memory', name, rss });
+    });
+  }
+
+  // ---------------------------------------------------------------- ending
+
+  private onSchedulerExit(exit: ChildExit): void {
+    const { cluster } = this.options;
+    // A scheduler that was killed has not taken its file away.
+    if (cluster !== undefined) removeConnectionFile(cluster.id);
+    if (this.closing !== null) return;
+    const how = exit.startError ?? (exit.signal === null ? exit.said : `killed by ${exit.signal}`);
+    const lines = (this.scheduler?.output.last(10) ?? []).map(line => `\n  ${line}`).join('');
+    const orderly = exit.code === 0 && exit.said !== null;
+    const lost = 'The states of its tasks went with it: start a new cluster.';
+    const reason = orderly
+      ? (exit.said ?? '')
+      : `The scheduler ended: ${how ?? `exit code ${exit.code}`}. ${lost}${lines}`;
+    void this.close(reason);
+  }
+
+  private endScheduler(reason: string): void {
+    const { scheduler } = this;
+    if (scheduler === null) return;
+    scheduler.order({ op: 'close', reason });
+    const killer = setTimeout(() => scheduler.signal('SIGKILL'), SCHEDULER_GRACE_MS);
+    void this.schedulerEnded.then(() => clearTimeout(killer));
+  }
+
+  private onLinkLost(reason: string): void {
+    if (this.closing !== null) return;
+    // A local cluster's scheduler is watched as a process: its exit tells more than its link.
+    if (this.options.cluster !== undefined) return;
+    void this.close(`The scheduler at ${this.address} is gone: ${reason}`);
+  }
+
+  private async finish(reason: string): Promise<void> {
+    clearInterval(this.memoryTimer);
+    if (this.wakeTimer !== null) clearTimeout(this.wakeTimer);
+    await this.schedulerEnded;
+    this.link.close();
+    this.log(reason);
+    this.resolveFinished(reason);
+  }
+
+  private log(line: string): void {
+    this.events.add(`${new Date().toISOString()} ${line}\n`);
+    this.options.onLog?.(line);
+  }
+
+  private requestHandlers(): Map<string, (params: never) => unknown> {
+    return new Map<string, (params: never) => unknown>([
+      ['scale', (params: unknown) => this.onScaleRequest(params)],
+      [
+        'restart-workers',
+        (params: unknown) => {
+          const names = (params as { names?: string[] } | null)?.names ?? null;
+          this.restartWorkers(names);
+          return {};
+        }
+      ],
+      ['logs', () => this.logs()],
+      [
+        'close',
+        (params: unknown) => {
+          const reason = (params as { reason?: string } | null)?.reason ?? 'closed';
+          void this.close(reason);
+          return {};
+        }
+      ]
+    ]);
+  }
+
+  private onScaleRequest(params: unknown): object {
+    const { workers, close } = (params ?? {}) as { workers?: unknown; close?: unknown };
+    if (typeof workers !== 'number' || !Number.isInteger(workers) || workers < 0) {
+      throw new TaskloomError('CONFIG', `A nanny cannot have ${String(workers)} workers.`);
+    }
+    this.scale(workers, Array.isArray(close) ? (close as string[]) : []);
+    return this.state.counts();
+  }
+}
+
+/** The user's own settings go before ours. */
+function environmentOfWorkers(): Record<string, string> {
+  const own: Record<string, string> = {};
+  for (const [name, value] of Object.entries(WORKER_ENVIRONMENT)) {
+    if (process.env[name] === undefined) own[name] = value;
+  }
+  return own;
+}

@@ -46,8 +46,8 @@ function brandsOf(start: { name: string }): readonly string[] {
 export class TaskError extends TaskloomError {
   override readonly name = 'TaskError';
   readonly key: string;
-  constructor(key: string, message: string, details: ErrorDetails = {}) {
-    super('TASK_ERRED', message, details);
+  constructor(key: string, message: string, details: ErrorDetails & { code?: string } = {}) {
+    super(details.code ?? 'TASK_ERRED', message, details);
     this.key = key;
   }
 }
@@ -56,16 +56,9 @@ export class TaskError extends TaskloomError {
 export class KilledWorkerError extends TaskloomError {
   override readonly name = 'KilledWorkerError';
   readonly key: string;
-  readonly lastWorker: string;
-  constructor(key: string, deaths: number, lastWorker: string, reason: string) {
-    super(
-      'KILLED_WORKER',
-      `Task ${key} was executing on ${deaths} workers that died, so it is not tried again. ` +
-        `The last was ${lastWorker}: ${reason}. Look at that worker's log, give the workers more ` +
-        `memory, or raise the setting scheduler.allowed-failures.`
-    );
+  constructor(key: string, message: string) {
+    super('KILLED_WORKER', message);
     this.key = key;
-    this.lastWorker = lastWorker;
   }
 }
 
@@ -93,12 +86,8 @@ export class TimeoutError extends TaskloomError {
 export class TaskTimeoutError extends TaskloomError {
   override readonly name = 'TaskTimeoutError';
   readonly key: string;
-  constructor(key: string, seconds: number) {
-    super(
-      'TASK_TIMEOUT',
-      `Task ${key} ran longer than its timeout of ${seconds} s and was killed. ` +
-        `Give it more time with client.with({ timeout }), or make it smaller.`
-    );
+  constructor(key: string, message: string) {
+    super('TASK_TIMEOUT', message);
     this.key = key;
   }
 }

@@ -27,6 +27,8 @@ export interface Connection<Out> {
   close(code: number, reason: string): void;
   /** Bytes accepted and not yet handed to the operating system. */
   readonly queuedBytes: number;
+  /** Whether the open link keeps the process running. It does until told otherwise. */
+  keepsAlive(keep: boolean): void;
 }
 
 /**

@@ -153,7 +153,8 @@ export function serveData(socket: Socket, first: Uint8Array, handler: DataHandle
     const id = message.head['id'];
     handler(message).then(
       answer => {
-        if (!socket.destroyed) writeData(socket, { head: { ...answer.head, id }, frames: answer.frames });
+        if (!socket.destroyed)
+          writeData(socket, { head: { ...answer.head, id }, frames: answer.frames });
       },
       (error: unknown) => {
         const text = error instanceof Error ? error.message : String(error);
@@ -281,7 +282,9 @@ function openDataLink(address: string, token: string): Promise<DataLink> {
       reject(
         error instanceof AuthenticationError
           ? error
-          : new CommClosedError(`Cannot open a data link to ${address}: ${error.message}`, { cause: error })
+          : new CommClosedError(`Cannot open a data link to ${address}: ${error.message}`, {
+              cause: error
+            })
       );
     };
     let answer = Buffer.alloc(0);
@@ -295,7 +298,8 @@ function openDataLink(address: string, token: string): Promise<DataLink> {
       socket.off('error', fail);
       socket.off('close', onClose);
       const status = answer.subarray(0, 16).toString('latin1');
-      if (status.startsWith('HTTP/1.1 101')) resolve(new DataLink(socket, address, answer.subarray(end + 4)));
+      if (status.startsWith('HTTP/1.1 101'))
+        resolve(new DataLink(socket, address, answer.subarray(end + 4)));
       else fail(/ 40[13]/.test(status) ? new AuthenticationError(address) : new Error(status));
     };
     const onClose = (): void => fail(new Error('closed during the handshake'));

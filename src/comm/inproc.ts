@@ -32,6 +32,10 @@ class InprocEnd<Out extends Message, In extends Message> implements Connection<O
     return this;
   }
 
+  keepsAlive(): void {
+    // Nothing of the operating system's is held.
+  }
+
   send(message: Out): void {
     if (this.isOpen) this.outbox.add(message);
   }

@@ -24,7 +24,8 @@ export class Requester {
   request(method: string, params: unknown, timeoutMs = 0): Promise<unknown> {
     const id = this.nextId++;
     return new Promise((resolve, reject) => {
-      const timer = timeoutMs <= 0 ? null : setTimeout(() => this.expire(id, method, timeoutMs), timeoutMs);
+      const timer =
+        timeoutMs <= 0 ? null : setTimeout(() => this.expire(id, method, timeoutMs), timeoutMs);
       this.waiting.set(id, { resolve, reject, timer });
       this.send({ op: 'request', id, method, params });
     });
@@ -64,7 +65,11 @@ export async function answerRequest(
 ): Promise<void> {
   const handler = handlers.get(message.method);
   if (handler === undefined) {
-    send({ op: 'response', id: message.id, error: { code: 'UNKNOWN_METHOD', message: `No method ${message.method}.` } });
+    send({
+      op: 'response',
+      id: message.id,
+      error: { code: 'UNKNOWN_METHOD', message: `No method ${message.method}.` }
+    });
     return;
   }
   try {
@@ -72,6 +77,10 @@ export async function answerRequest(
     send({ op: 'response', id: message.id, result });
   } catch (error) {
     const code = error instanceof TaskloomError ? error.code : 'INTERNAL';
-    send({ op: 'response', id: message.id, error: { code, message: error instanceof Error ? error.message : String(error) } });
+    send({
+      op: 'response',
+      id: message.id,
+      error: { code, message: error instanceof Error ? error.message : String(error) }
+    });
   }
 }

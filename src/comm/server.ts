@@ -80,7 +80,10 @@ export class CommServer {
     maxPayload: LIMITS.viewerFrameBytes
   });
   private readonly httpRoutes: Route[] = [];
-  private readonly links = new Map<string, { viewer: boolean; open: (socket: WebSocket, peer: string) => void }>();
+  private readonly links = new Map<
+    string,
+    { viewer: boolean; open: (socket: WebSocket, peer: string) => void }
+  >();
   private readonly open = new Set<Duplex>();
   private dataHandler: DataHandler | null = null;
   /** What is answered (with status 401) to a browser that asks for `/` without a token. */
@@ -99,10 +102,12 @@ export class CommServer {
   /** Adds a route; `:name` matches one path part, `*name` the rest. */
   route(method: string, path: string, handler: HttpHandler): void {
     const names: string[] = [];
-    const source = path.replace(/[.]/g, '\\.').replace(/([:*])(\w+)/g, (_all, kind: string, name: string) => {
-      names.push(name);
-      return kind === ':' ? '([^/]+)' : '(.+)';
-    });
+    const source = path
+      .replace(/[.]/g, '\\.')
+      .replace(/([:*])(\w+)/g, (_all, kind: string, name: string) => {
+        names.push(name);
+        return kind === ':' ? '([^/]+)' : '(.+)';
+      });
     this.httpRoutes.push({ method, pattern: new RegExp(`^${source}$`), names, path, handler });
   }
 
@@ -137,7 +142,9 @@ export class CommServer {
       this.server.once('error', (error: NodeJS.ErrnoException) => {
         reject(
           error.code === 'EADDRINUSE'
-            ? new ConfigError(`Port ${this.options.port} on ${host} is in use. Choose another, or 0 for a free one.`)
+            ? new ConfigError(
+                `Port ${this.options.port} on ${host} is in use. Choose another, or 0 for a free one.`
+              )
             : new ConfigError(`Cannot listen on ${host}: ${error.message}`, { cause: error })
         );
       });
@@ -202,11 +209,16 @@ export class CommServer {
     for (const route of this.httpRoutes) {
       const match = route.method === method ? route.pattern.exec(url.pathname) : null;
       if (match === null) continue;
-      const params = Object.fromEntries(route.names.map((name, i) => [name, decodeURIComponent(match[i + 1] ?? '')]));
+      const params = Object.fromEntries(
+        route.names.map((name, i) => [name, decodeURIComponent(match[i + 1] ?? '')])
+      );
       const body = method === 'GET' ? undefined : await readJson(request);
       return route.handler({ method, path: url.pathname, query: url.searchParams, params, body });
     }
-    return { status: 404, body: { code: 'NOT_FOUND', message: `No route ${method} ${url.pathname}.` } };
+    return {
+      status: 404,
+      body: { code: 'NOT_FOUND', message: `No route ${method} ${url.pathname}.` }
+    };
   }
 
   private upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
@@ -218,7 +230,9 @@ export class CommServer {
     }
     const kind = request.headers.upgrade?.toLowerCase();
     if (path === '/data' && kind === DATA_PROTOCOL && this.dataHandler !== null) {
-      socket.write(`HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: ${DATA_PROTOCOL}\r\n\r\n`);
+      socket.write(
+        `HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: ${DATA_PROTOCOL}\r\n\r\n`
+      );
       serveData(socket as Socket, head, this.dataHandler);
       return;
     }
@@ -229,7 +243,9 @@ export class CommServer {
     }
     (socket as Socket).setNoDelay(true);
     const peer = `${request.socket.remoteAddress ?? '?'}:${request.socket.remotePort ?? 0}`;
-    (link.viewer ? this.viewers : this.sockets).handleUpgrade(request, socket, head, ws => link.open(ws, peer));
+    (link.viewer ? this.viewers : this.sockets).handleUpgrade(request, socket, head, ws =>
+      link.open(ws, peer)
+    );
   }
 }
 

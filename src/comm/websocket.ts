@@ -41,6 +41,12 @@ class WebSocketConnection<Out extends Message> implements Connection<Out> {
     if (this.isOpen) this.outbox.add(message);
   }
 
+  keepsAlive(keep: boolean): void {
+    const { _socket } = this.socket as unknown as { _socket?: { ref(): void; unref(): void } };
+    if (keep) _socket?.ref();
+    else _socket?.unref();
+  }
+
   close(code: number, reason: string): void {
     this.outbox.flush();
     // A WebSocket close reason holds at most 123 bytes.

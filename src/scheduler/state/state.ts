@@ -93,7 +93,6 @@ export class SchedulerState {
   readonly unrunnable = new Map<Task, number>();
   /** Running tasks that a forced cancel kills, during one event. */
   readonly killOnRelease = new Set<Task>();
-  readonly touchedPrefixes = new Set<TaskPrefix>();
   readonly recommended: Task[] = [];
   readonly outbox = new Outbox();
   readonly story: Story;
@@ -577,7 +576,6 @@ export class SchedulerState {
     const task = new Task({ ...spec, id: spec.id ?? this.nextTask++, group });
     if (prefix.live++ === 0) prefix.done = 0;
     prefix.counts[0]!++;
-    this.touchedPrefixes.add(prefix);
     group.size++;
     for (const dep of spec.deps) {
       dep.dependents = smallAdd(dep.dependents, task);

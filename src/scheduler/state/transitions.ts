@@ -64,7 +64,6 @@ function enter(state: SchedulerState, task: Task, finish: TaskState): void {
   task.state = finish;
   prefix.counts[TASK_STATES.indexOf(start)]!--;
   prefix.counts[TASK_STATES.indexOf(finish)]!++;
-  state.touchedPrefixes.add(prefix);
   state.story.add(task.key, start, finish, state.outbox.stimulus, state.now);
   const was = isActive(start);
   const is = isActive(finish);

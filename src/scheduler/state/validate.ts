@@ -72,7 +72,7 @@ function checkTask(state: SchedulerState, task: Task): void {
     'has an error exactly when erred'
   );
   check(
-    task.needed || task.dependents !== null || task.state === 'forgotten',
+    task.needed || task.dependents !== null,
     task,
     'nothing points at it'
   );

@@ -1,0 +1,555 @@
+/**
+ * The client: submits functions to a cluster and follows the results. `connect` finds the cluster;
+ * `with` gives the same client with other call options.
+ */
+import { createHash, randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { CancelledError, ConfigError, SerializationError, TimeoutError } from '../base/errors.ts';
+import { activeClusterPath, listConnectionFiles } from '../config/connection-file.ts';
+import type { ConnectionFile } from '../config/connection-file.ts';
+import type { ClusterInfo, ClusterLogs } from '../protocol/launcher.ts';
+import { LIMITS } from '../protocol/limits.ts';
+import type { ErrorRecord, TaskOptions } from '../protocol/messages.ts';
+import { captureFunction } from '../serialize/capture.ts';
+import type { CapturedFunction } from '../serialize/capture.ts';
+import { deserializeValue, packFrames, serializeValue, unpackFrames } from '../serialize/value.ts';
+import { errorOf, localRecord } from './failure.ts';
+import { Future } from './future.ts';
+import type { WaitOptions } from './future.ts';
+import { Session } from './session.ts';
+import type { ClusterIdentity } from './session.ts';
+import type { FutureRecord } from './state/client-state.ts';
+
+/** A value, or futures of it, nested anywhere. */
+export type Arg<T> =
+  | T
+  | Future<T>
+  | (T extends (...args: never[]) => unknown
+      ? never
+      : T extends object
+        ? { [K in keyof T]: Arg<T[K]> }
+        : never);
+export type Args<A extends readonly unknown[]> = { [K in keyof A]: Arg<A[K]> };
+
+/** Options of a call; see `Client.with`. */
+export interface CallOptions {
+  /** Larger runs first. Default 0. */
+  priority?: number;
+  /** How often a task that throws is tried again. Default 0. */
+  retries?: number;
+  /** Seconds a task may run before it is killed. Default: no limit. */
+  timeout?: number;
+  /** Only on these workers (names, addresses or hosts). */
+  workers?: string | readonly string[];
+  /** Take `workers` as a wish. Default false. */
+  allowOtherWorkers?: boolean;
+  /** Amounts of worker resources a task holds while it runs. */
+  resources?: Readonly<Record<string, number>>;
+  /** Name of the (first) task. Default: function name and a number. */
+  key?: string;
+  /** The same function with the same arguments is the same task. Default false. */
+  pure?: boolean;
+  /** Seconds within which submissions count as one for the order of execution. Default 0.1. */
+  fifoTimeout?: number;
+}
+
+export interface ConnectOptions {
+  /** Token of the cluster; default: its connection file's, or TASKLOOM_TOKEN. */
+  token?: string;
+  /** Shown in the scheduler's log. */
+  name?: string;
+  /** Seconds to connect in. Default 10. */
+  timeout?: number;
+}
+
+/** A cluster object: anything that says where it is and how to be let in. */
+export interface ClusterLike {
+  readonly address: string;
+  readonly token: string;
+}
+
+export class Client {
+  readonly session: Session;
+  private readonly call: CallOptions;
+  private readonly taskOptions: TaskOptions;
+  private readonly owned: { close(): Promise<void> } | null;
+
+  private constructor(
+    session: Session,
+    call: CallOptions,
+    owned: { close(): Promise<void> } | null
+  ) {
+    this.session = session;
+    this.call = call;
+    this.owned = owned;
+    this.taskOptions = taskOptionsOf(call);
+  }
+
+  /**
+   * Connects to a cluster object, to an address (`http://host:port`), to a cluster by its name, or,
+   * with nothing, to the active cluster, or else to a new local one that ends with this client.
+   */
+  static async connect(
+    target?: ClusterLike | string,
+    options: ConnectOptions = {}
+  ): Promise<Client> {
+    const { access, owned } = await findCluster(target, options);
+    const session = await Session.open({
+      ...access,
+      name: options.name ?? `${process.title === '' ? 'client' : process.title}-${process.pid}`,
+      ...(options.timeout === undefined ? {} : { timeoutMs: options.timeout * 1000 })
+    });
+    return new Client(session, {}, owned);
+  }
+
+  /** The same client, with these call options for what it submits. */
+  with(options: CallOptions): Client {
+    return new Client(this.session, { ...this.call, ...options }, this.owned);
+  }
+
+  get cluster(): ClusterIdentity {
+    return this.session.cluster;
+  }
+  get address(): string {
+    return this.session.address;
+  }
+
+  // ---------------------------------------------------------------- submitting
+
+  /**
+   * Runs `fn(...args)` on a worker. Futures anywhere in the arguments become dependencies: the
+   * function gets their results. Throws SerializationError at once for what cannot be shipped.
+   */
+  submit<A extends readonly unknown[], R>(
+    fn: (...args: A) => R,
+    ...args: Args<A>
+  ): Future<Awaited<R>> {
+    const [future] = this.submitAll(fn, [args as readonly unknown[]], false);
+    return future as Future<Awaited<R>>;
+  }
+
+  /** Runs `fn` once for each item (and for the items of further iterables beside it). */
+  map<T, R>(
+    fn: (item: T, ...rest: never[]) => R,
+    items: Iterable<Arg<T>>,
+    ...more: Iterable<unknown>[]
+  ): Future<Awaited<R>>[] {
+    const columns = [[...items], ...more.map(column => [...column])];
+    const count = Math.min(...columns.map(column => column.length));
+    const calls: unknown[][] = [];
+    for (let i = 0; i < count; i++) calls.push(columns.map(column => column[i]));
+    return this.submitAll(fn as (...args: never[]) => unknown, calls, true) as Future<Awaited<R>>[];
+  }
+
+  private submitAll(
+    fn: (...args: never[]) => unknown,
+    calls: readonly (readonly unknown[])[],
+    isMap: boolean
+  ): Future[] {
+    const { session } = this;
+    session.mustBeOpen();
+    const captured = captureFunction(fn, { reference: value => value instanceof Future });
+    const packed = calls.map(args => this.pack(args));
+    const name = fn.name === '' ? 'lambda' : fn.name;
+    const keys = this.keysFor(name, calls.length, isMap);
+    const now = Date.now();
+    const records = keys.map(key => session.state.create(key, name, now));
+    const futures = records.map(record => new Future(session, record));
+    const send = (known: CapturedFunction): void => this.send(known, packed, records, isMap);
+    if (!(captured instanceof Promise)) {
+      session.outbox.inOrder(() => send(captured));
+      return futures;
+    }
+    let failure: unknown = null;
+    let known: CapturedFunction | null = null;
+    const ready = captured.then(
+      value => (known = value),
+      (error: unknown) => (failure = error)
+    );
+    const deliver = (): void => {
+      if (known !== null) send(known);
+      else this.failAll(records, failure);
+    };
+    session.outbox.inOrder(deliver, ready);
+    return futures;
+  }
+
+  private failAll(records: readonly FutureRecord[], error: unknown): void {
+    for (const record of records) {
+      this.session.state.fail(record, localRecord(record.key, error));
+      this.session.notify(record);
+    }
+  }
+
+  private send(
+    captured: CapturedFunction,
+    packed: readonly PackedCall[],
+    records: readonly FutureRecord[],
+    isMap: boolean
+  ): void {
+    const { session } = this;
+    const { outbox } = session;
+    const captureDeps = captured.futures.map(future => (future as Future).record.cid);
+    const fn = session.functionNumber(captured.hash, captured.name, captured.blob);
+    const fifo = (this.call.fifoTimeout ?? 0.1) * 1000;
+    if (isMap) outbox.flush();
+    packed.forEach((call, i) => {
+      const record = records[i] as FutureRecord;
+      if (this.call.pure === true && this.call.key === undefined) {
+        record.key = `${captured.name}-${pureHash(captured, call, captureDeps, session)}`;
+      }
+      const deps = captureDeps.length === 0 ? call.deps : [...captureDeps, ...call.deps];
+      outbox.task(
+        { cid: record.cid, key: record.key, fn, args: call.args, deps },
+        this.taskOptions,
+        fifo
+      );
+    });
+    if (isMap) outbox.flush();
+  }
+
+  /** Serialises arguments; futures in them become dependencies, numbered in order of appearance. */
+  private pack(args: readonly unknown[]): PackedCall {
+    const deps: number[] = [];
+    const reference = (value: object): number | undefined => {
+      if (!(value instanceof Future)) return undefined;
+      const cid = this.dependency(value);
+      const at = deps.indexOf(cid);
+      return at >= 0 ? at : deps.push(cid) - 1;
+    };
+    const bytes = packFrames(serializeValue(args, { reference, root: 'args' }));
+    if (bytes.length > LIMITS.functionBytes) {
+      throw new SerializationError(
+        `The arguments are ${(bytes.length / 1e6).toFixed(0)} MB, too much to send through the scheduler. ` +
+          `Put large values on the workers first: const data = await client.scatter(value), then pass the future.`
+      );
+    }
+    return { args: bytes, deps };
+  }
+
+  private dependency(future: Future): number {
+    if (future.session !== this.session) {
+      throw new ConfigError(
+        `Future ${future.key} belongs to another client. Bring its result here first.`
+      );
+    }
+    if (future.record.status === 'cancelled' || future.record.status === 'lost') {
+      throw new CancelledError(
+        future.key,
+        `${future.record.reason}; it cannot be an argument any more`
+      );
+    }
+    return future.record.cid;
+  }
+
+  private keysFor(name: string, count: number, isMap: boolean): string[] {
+    const given = this.call.key;
+    if (given !== undefined) {
+      return isMap ? Array.from({ length: count }, (_, i) => `${given}-${i}`) : [given];
+    }
+    if (!isMap) return [`${name}-${KEY_SALT}-${nextKey++}`];
+    const group = `${name}-${KEY_SALT}m${nextKey++}`;
+    return Array.from({ length: count }, (_, i) => `${group}-${i}`);
+  }
+
+  // ---------------------------------------------------------------- results and data
+
+  /** Brings results here, in order. `errors: 'skip'` leaves failed ones out instead of throwing. */
+  async gather<T>(
+    futures: Iterable<Future<T>>,
+    options: WaitOptions & { errors?: 'raise' | 'skip' } = {}
+  ): Promise<T[]> {
+    return (await this.session.gather([...futures], options)) as T[];
+  }
+
+  /** Puts a value on a worker (on all of them with `broadcast`), and gives a future for it. */
+  async scatter<T>(value: T, options: { broadcast?: boolean } = {}): Promise<Future<T>> {
+    const { session } = this;
+    const serialized = serializeValue(value, { root: 'value' });
+    const workers = this.taskOptions.workers;
+    const params = { count: 1, workers, broadcast: options.broadcast ?? false };
+    const plan = (await session.request('scatter-plan', params)) as {
+      tids: number[];
+      holders: { id: number; address: string }[][];
+    };
+    const tid = plan.tids[0] ?? 0;
+    const holders = plan.holders[0] ?? [];
+    const type = typeName(value);
+    const key = this.call.key ?? `${type}-${KEY_SALT}-${nextKey++}`;
+    const nbytes = serialized.frames.reduce((sum, frame) => sum + frame.length, 0);
+    const put = { tid, key, type, nbytes, serialized };
+    await session.alive(() =>
+      Promise.all(holders.map(holder => session.put(holder.address, [put])))
+    );
+    const record = session.state.create(key, 'scatter', Date.now());
+    const future = new Future<T>(session, record);
+    const message = {
+      cids: [record.cid],
+      keys: [key],
+      tids: [tid],
+      nbytes: [nbytes],
+      types: [type]
+    };
+    session.outbox.inOrder(() =>
+      session.outbox.message({
+        op: 'scattered',
+        ...message,
+        workers: [holders.map(holder => holder.id)]
+      })
+    );
+    return future;
+  }
+
+  /** Runs a function once on every worker, beside its tasks; results by worker address. */
+  async run<A extends readonly unknown[], R>(
+    fn: (...args: A) => R,
+    ...args: A
+  ): Promise<Record<string, Awaited<R>>> {
+    const captured = await captureFunction(fn, { reference: value => value instanceof Future });
+    if (captured.futures.length > 0)
+      throw new SerializationError('client.run takes no futures; use client.submit.');
+    const packed = packFrames(serializeValue(args, { root: 'args' }));
+    const params = { blob: captured.blob, args: packed, workers: this.taskOptions.workers };
+    const answers = (await this.session.request('run', params)) as Record<string, RunAnswer>;
+    const results: Record<string, Awaited<R>> = {};
+    for (const [address, answer] of Object.entries(answers)) {
+      if (answer instanceof Uint8Array)
+        results[address] = deserializeValue(unpackFrames(answer)) as Awaited<R>;
+      else throw errorOf(answer.error);
+    }
+    return results;
+  }
+
+  /** Gives futures up, with all that depends on them. `force`: others' too, and running tasks are killed. */
+  cancel(futures: Iterable<Future>, options: { force?: boolean; reason?: string } = {}): void {
+    this.session.cancel([...futures], options);
+  }
+  /** Runs failed tasks again. */
+  retry(futures: Iterable<Future>): void {
+    this.session.retry([...futures]);
+  }
+
+  // ---------------------------------------------------------------- looking
+
+  /** Waits until at least `count` workers run. TimeoutError says how many came. */
+  async waitForWorkers(count: number, options: WaitOptions = {}): Promise<void> {
+    const end = Date.now() + (options.timeout ?? Infinity) * 1000;
+    for (;;) {
+      const { workers } = await this.schedulerInfo();
+      if (workers.running >= count) return;
+      if (Date.now() >= end) {
+        throw new TimeoutError(
+          `${workers.running} of ${count} workers came within ${options.timeout} s. Start workers ` +
+            `(cluster.scale(${count})), or look at client.logs() for what keeps them.`
+        );
+      }
+      await this.session.alive(() => new Promise(resolve => setTimeout(resolve, 50)));
+    }
+  }
+
+  /** Addresses of the workers that hold each key. */
+  async whoHas(futures?: Iterable<Future | string>): Promise<Record<string, string[]>> {
+    const keys = futures === undefined ? null : [...futures].map(keyOf);
+    return (await this.session.request('who-has', { keys })) as Record<string, string[]>;
+  }
+  /** Keys that each worker holds. */
+  async hasWhat(): Promise<Record<string, string[]>> {
+    return (await this.session.request('has-what', {})) as Record<string, string[]>;
+  }
+  /** Keys that each worker is to run. */
+  async processing(): Promise<Record<string, string[]>> {
+    return (await this.session.request('processing', {})) as Record<string, string[]>;
+  }
+  /** The newest transitions of tasks on the scheduler, oldest first. */
+  async story(...keys: (Future | string)[]): Promise<StoryLine[]> {
+    return (await this.session.request('story', { keys: keys.map(keyOf) })) as StoryLine[];
+  }
+  /** Why a task is where it is, in sentences. */
+  async explain(key: Future | string): Promise<string> {
+    if (
+      key instanceof Future &&
+      (key.record.status === 'error' || key.record.status === 'cancelled')
+    ) {
+      const error = this.session.errorOf(key.record);
+      if (error !== null && key.record.error?.code === 'CLIENT')
+        return `${key.key}: never sent. ${error.message}`;
+    }
+    return (await this.session.request('explain', { key: keyOf(key) })) as string;
+  }
+  /** The cluster and its workers (`members`, by address). */
+  async schedulerInfo(): Promise<SchedulerInfo> {
+    return (await this.session.request('scheduler-info', {})) as SchedulerInfo;
+  }
+  /** Newest log lines of the scheduler, the workers and the nannies. */
+  async logs(lines = 1000): Promise<ClusterLogs['logs']> {
+    return ((await this.session.request('logs', { n: lines })) as ClusterLogs).logs;
+  }
+  /** Newest log lines by worker name. */
+  async workerLogs(lines = 1000): Promise<Record<string, string[]>> {
+    const { members } = await this.schedulerInfo();
+    const names = new Set(Object.values(members).map(member => member.name));
+    const logs = await this.logs(lines);
+    return Object.fromEntries(
+      logs.filter(log => names.has(log.source)).map(log => [log.source, log.lines])
+    );
+  }
+
+  /** Leaves the cluster, which forgets this client's futures; ends it if `connect` made it. */
+  async close(): Promise<void> {
+    await this.session.close();
+    await this.owned?.close();
+  }
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  toString(): string {
+    const { cluster, address, endReason } = this.session;
+    return `Client(${cluster.name}, ${address}${endReason === null ? '' : `, ended: ${endReason}`})`;
+  }
+  [Symbol.for('nodejs.util.inspect.custom')](): string {
+    return this.toString();
+  }
+  [Symbol.for('Deno.customInspect')](): string {
+    return this.toString();
+  }
+}
+
+interface PackedCall {
+  args: Uint8Array;
+  deps: number[];
+}
+type RunAnswer = Uint8Array | { error: ErrorRecord };
+
+export interface StoryLine {
+  key: string;
+  start: string;
+  finish: string;
+  stimulus: string;
+  time: number;
+}
+
+export interface SchedulerInfo extends Omit<ClusterInfo, 'state' | 'can'> {
+  members: Record<
+    string,
+    {
+      name: string;
+      address: string;
+      pid: number;
+      host: string;
+      nthreads: number;
+      memoryLimit: number;
+      status: string;
+      processing: number;
+      inMemory: number;
+      nbytes: number;
+    }
+  >;
+}
+
+/** Makes keys of this process unlike those of others. */
+const KEY_SALT = randomBytes(4).toString('hex');
+let nextKey = 0;
+
+function taskOptionsOf(call: CallOptions): TaskOptions {
+  const { workers } = call;
+  const whole = (name: string, value: number): number => {
+    if (Number.isInteger(value) && value >= 0) return value;
+    throw new ConfigError(`${name} must be a whole number from 0, not ${value}.`);
+  };
+  if (call.timeout !== undefined && !(call.timeout > 0)) {
+    throw new ConfigError(`timeout must be a number of seconds above 0, not ${call.timeout}.`);
+  }
+  return {
+    priority: call.priority ?? 0,
+    retries: whole('retries', call.retries ?? 0),
+    timeout: call.timeout ?? 0,
+    workers: workers === undefined ? null : typeof workers === 'string' ? [workers] : [...workers],
+    allowOtherWorkers: call.allowOtherWorkers ?? false,
+    resources: call.resources === undefined ? null : { ...call.resources }
+  };
+}
+
+/** Equal for equal functions, captured values, arguments and dependencies. */
+function pureHash(
+  captured: CapturedFunction,
+  call: PackedCall,
+  captureDeps: readonly number[],
+  session: Session
+): string {
+  const hash = createHash('sha256').update(captured.hash).update(call.args);
+  for (const cid of [...captureDeps, ...call.deps])
+    hash.update(`\0${session.state.records.get(cid)?.key ?? cid}`);
+  return hash.digest('hex').slice(0, 32);
+}
+
+function keyOf(key: Future | string): string {
+  return typeof key === 'string' ? key : key.key;
+}
+
+function typeName(value: unknown): string {
+  if (value === null) return 'null';
+  if (typeof value !== 'object') return typeof value;
+  return (value.constructor as { name?: string } | undefined)?.name ?? 'object';
+}
+
+interface Access {
+  address: string;
+  token: string;
+}
+
+async function findCluster(
+  target: ClusterLike | string | undefined,
+  options: ConnectOptions
+): Promise<{ access: Access; owned: { close(): Promise<void> } | null }> {
+  if (typeof target === 'object')
+    return { access: { address: target.address, token: target.token }, owned: null };
+  const files = listConnectionFiles();
+  const named = target ?? process.env['TASKLOOM_SCHEDULER'];
+  if (named !== undefined && named !== '') {
+    return { access: accessByName(named, files, options.token), owned: null };
+  }
+  const active = activeCluster(files);
+  if (active !== null) return { access: active, owned: null };
+  const { LocalCluster } = await import('../deploy/local.ts');
+  const cluster = await LocalCluster.create();
+  return { access: cluster, owned: cluster };
+}
+
+function accessByName(
+  target: string,
+  files: readonly ConnectionFile[],
+  token: string | undefined
+): Access {
+  const isAddress = target.includes('://');
+  const address = target.replace(/\/+$/, '');
+  const file = files.find(one =>
+    isAddress ? one.address === address : one.name === target || one.id === target
+  );
+  if (!isAddress && file === undefined) {
+    const names = files.map(one => one.name).join(', ');
+    throw new ConfigError(
+      `No running cluster is named ${target}. ${names === '' ? 'None runs.' : `Running: ${names}.`} ` +
+        `Client.connect() without a name uses the active one or starts a local one.`
+    );
+  }
+  const known = token ?? file?.token ?? process.env['TASKLOOM_TOKEN'];
+  if (known === undefined) {
+    throw new ConfigError(
+      `No token for ${address}: it has no connection file here. Give it: Client.connect(address, { token }), or set ` +
+        `TASKLOOM_TOKEN.`
+    );
+  }
+  return { address: isAddress ? address : (file as ConnectionFile).address, token: known };
+}
+
+/** The cluster that the user chose in the sidebar, if it lives. */
+function activeCluster(files: readonly ConnectionFile[]): ConnectionFile | null {
+  let id = '';
+  try {
+    id = readFileSync(activeClusterPath(), 'utf8').trim();
+  } catch {
+    // Nobody has chosen one.
+  }
+  return files.find(file => file.id === id) ?? null;
+}

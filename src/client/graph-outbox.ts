@@ -1,0 +1,137 @@
+/**
+ * What a client says to its scheduler, in order. Tasks submitted one by one within a turn are put
+ * into one graph message; a task whose function must first be looked at asynchronously holds up all
+ * that come after it, so that dependencies always arrive before dependents.
+ */
+import { LIMITS } from '../protocol/limits.ts';
+import type { ClientToScheduler, TaskOptions, UpdateGraph } from '../protocol/messages.ts';
+
+/** Bytes of arguments in one graph message. */
+const GRAPH_BYTES = 16 * 1024 * 1024;
+
+export interface TaskToSend {
+  cid: number;
+  key: string;
+  fn: number;
+  args: Uint8Array;
+  deps: number[];
+}
+
+/** One graph message in the making. */
+class Graph {
+  readonly message: UpdateGraph;
+  private readonly parts: Uint8Array[] = [];
+  private bytes = 0;
+
+  constructor(first: number, options: TaskOptions, fifoTimeout: number) {
+    this.message = {
+      op: 'update-graph',
+      first,
+      keys: [],
+      fn: [],
+      args: new Uint8Array(0),
+      argOffsets: [0],
+      deps: [],
+      depOffsets: [0],
+      options,
+      fifoTimeout,
+      wants: 'all'
+    };
+  }
+
+  takes(cid: number, options: TaskOptions): boolean {
+    const { first, keys } = this.message;
+    return (
+      this.message.options === options &&
+      first + keys.length === cid &&
+      keys.length < LIMITS.graphTasks &&
+      this.bytes < GRAPH_BYTES
+    );
+  }
+
+  add(task: TaskToSend): void {
+    const { message } = this;
+    message.keys.push(task.key);
+    (message.fn as number[]).push(task.fn);
+    this.parts.push(task.args);
+    this.bytes += task.args.length;
+    message.argOffsets.push(this.bytes);
+    for (const dep of task.deps) message.deps.push(dep);
+    message.depOffsets.push(message.deps.length);
+  }
+
+  finish(): UpdateGraph {
+    const { message } = this;
+    const args = new Uint8Array(this.bytes);
+    let at = 0;
+    for (const part of this.parts) {
+      args.set(part, at);
+      at += part.length;
+    }
+    message.args = args;
+    const fns = message.fn as number[];
+    if (fns.every(fn => fn === fns[0])) message.fn = fns[0] ?? 0;
+    if (message.deps.length === 0) message.depOffsets = [];
+    return message;
+  }
+}
+
+export class GraphOutbox {
+  private readonly send: (message: ClientToScheduler) => void;
+  private graph: Graph | null = null;
+  private flushing = false;
+  /** Set while something waits for an asynchronous look at a function. */
+  private line: Promise<void> | null = null;
+
+  constructor(send: (message: ClientToScheduler) => void) {
+    this.send = send;
+  }
+
+  /** Runs `action` now, or, when earlier ones wait, after them. `ready` makes it wait itself. */
+  inOrder(action: () => void, ready: Promise<unknown> | null = null): void {
+    if (ready === null && this.line === null) {
+      action();
+      return;
+    }
+    const before = this.line ?? Promise.resolve();
+    const line = before.then(() => ready).then(action);
+    this.line = line;
+    void line.finally(() => {
+      if (this.line === line) this.line = null;
+    });
+  }
+
+  /** Resolves when all that was queued has been handed to the link. */
+  async settled(): Promise<void> {
+    while (this.line !== null) await this.line;
+    this.flush();
+  }
+
+  task(task: TaskToSend, options: TaskOptions, fifoTimeout: number): void {
+    if (this.graph?.takes(task.cid, options) !== true) {
+      this.flush();
+      this.graph = new Graph(task.cid, options, fifoTimeout);
+    }
+    this.graph?.add(task);
+    if (this.flushing) return;
+    this.flushing = true;
+    setImmediate(() => {
+      this.flushing = false;
+      this.flush();
+    });
+  }
+
+  /** Sends a message after the tasks before it. */
+  message(message: ClientToScheduler): void {
+    this.flush();
+    this.send(message);
+  }
+
+  /** Ends the graph in the making: what comes next is another submission. */
+  flush(): void {
+    if (this.graph === null) return;
+    const message = this.graph.finish();
+    this.graph = null;
+    this.send(message);
+  }
+}

@@ -1,0 +1,492 @@
+/**
+ * One connection of one process to a cluster: the link, the futures' records, what waits for them,
+ * and the data links to workers. Clients with different call options share a session.
+ */
+import { randomUUID } from 'node:crypto';
+import {
+  CommClosedError,
+  ProtocolVersionError,
+  TaskloomError,
+  TimeoutError
+} from '../base/errors.ts';
+import type { Connection } from '../comm/connection.ts';
+import { DataPool } from '../comm/data.ts';
+import { Requester } from '../comm/rpc.ts';
+import { dial } from '../comm/websocket.ts';
+import { CLOSE, PROTOCOL_VERSION } from '../protocol/limits.ts';
+import type { ClientToScheduler, SchedulerToClient } from '../protocol/messages.ts';
+import { deserializeValue, unpackFrames } from '../serialize/value.ts';
+import type { Serialized } from '../serialize/value.ts';
+import { errorOf, goneError } from './failure.ts';
+import { GraphOutbox } from './graph-outbox.ts';
+import type { Future, WaitOptions } from './future.ts';
+import { ClientState } from './state/client-state.ts';
+import type { FutureRecord } from './state/client-state.ts';
+
+export interface SessionOptions {
+  address: string;
+  token: string;
+  /** Shown in the scheduler's log. */
+  name: string;
+  /** ms to connect in; default 10,000. */
+  timeoutMs?: number;
+}
+
+export interface ClusterIdentity {
+  id: string;
+  name: string;
+  kind: string;
+}
+
+/** ms between tries to fetch a value whose holder did not answer. */
+const FETCH_RETRY_MS = 100;
+/** Functions a client keeps registered for later submissions. */
+const FUNCTIONS_KEPT = 1000;
+
+export class Session {
+  readonly id = `client-${randomUUID().slice(0, 8)}`;
+  readonly address: string;
+  readonly name: string;
+  readonly state = new ClientState();
+  readonly outbox: GraphOutbox;
+  cluster: ClusterIdentity = { id: '', name: '', kind: '' };
+  private connection: Connection<ClientToScheduler> | null = null;
+  private readonly requester: Requester;
+  private readonly pool: DataPool;
+  private readonly watchers = new Map<number, Set<() => void>>();
+  private readonly functions = new Map<string, number>();
+  private nextFunction = 1;
+  private waits = 0;
+  private ended: string | null = null;
+  private released: number[] = [];
+  private readonly endListeners = new Set<(reason: string) => void>();
+  private readonly collected = new FinalizationRegistry<number>(cid => this.release(cid));
+
+  private constructor(options: SessionOptions) {
+    this.address = options.address;
+    this.name = options.name;
+    const send = (message: ClientToScheduler): void => this.connection?.send(message);
+    this.outbox = new GraphOutbox(send);
+    this.requester = new Requester(message => this.outbox.message(message));
+    this.pool = new DataPool(options.token);
+  }
+
+  /** Connects and says hello. Rejects with an error that names the address and the cause. */
+  static async open(options: SessionOptions): Promise<Session> {
+    const session = new Session(options);
+    let welcome: () => void = () => undefined;
+    let refuse: (error: Error) => void = () => undefined;
+    const hello = new Promise<void>((resolve, reject) => {
+      welcome = resolve;
+      refuse = reject;
+    });
+    session.connection = await dial<ClientToScheduler, SchedulerToClient>(
+      {
+        address: options.address,
+        path: '/client',
+        token: options.token,
+        ...(options.timeoutMs === undefined ? {} : { timeoutMs: options.timeoutMs })
+      },
+      {
+        onMessages: messages => {
+          for (const message of messages) {
+            if (message.op === 'hello') {
+              session.cluster = message.cluster;
+              welcome();
+            } else session.receive(message);
+          }
+        },
+        onClose: ({ code, reason }) => {
+          refuse(helloError(options.address, code, reason));
+          session.end(reason === '' ? `the connection to ${options.address} was lost` : reason);
+        }
+      }
+    );
+    session.connection.send({
+      op: 'register-client',
+      protocol: PROTOCOL_VERSION,
+      client: session.id,
+      name: options.name,
+      version: ''
+    });
+    await hello;
+    session.connection.keepsAlive(false);
+    return session;
+  }
+
+  get isOpen(): boolean {
+    return this.ended === null;
+  }
+  get endReason(): string | null {
+    return this.ended;
+  }
+
+  /** Calls back once when the session ends. */
+  onEnd(listener: (reason: string) => void): void {
+    if (this.ended === null) this.endListeners.add(listener);
+    else listener(this.ended);
+  }
+
+  async close(): Promise<void> {
+    if (this.ended !== null) return;
+    await this.outbox.settled();
+    this.connection?.close(CLOSE.normal, 'the client closed');
+    this.end('the client was closed');
+  }
+
+  private end(reason: string): void {
+    if (this.ended !== null) return;
+    this.ended = reason;
+    this.pool.close();
+    this.requester.fail(`The cluster is gone: ${reason}.`);
+    for (const record of this.state.end(reason)) this.changed(record);
+    for (const listener of this.endListeners) listener(reason);
+    this.endListeners.clear();
+  }
+
+  /** Throws when nothing can be sent any more. */
+  mustBeOpen(): void {
+    if (this.ended === null) return;
+    throw new CommClosedError(
+      `This client is not connected any more: ${this.ended}. Connect again with Client.connect().`
+    );
+  }
+
+  private receive(message: SchedulerToClient): void {
+    if (message.op === 'response') this.requester.answer(message);
+    else if (message.op === 'closing') this.end(message.reason);
+    else for (const record of this.state.handle(message)) this.changed(record);
+  }
+
+  /** Wakes what waits for a record that the client itself has changed. */
+  notify(record: FutureRecord): void {
+    this.changed(record);
+  }
+
+  private changed(record: FutureRecord): void {
+    const watchers = this.watchers.get(record.cid);
+    if (watchers !== undefined) for (const watcher of [...watchers]) watcher();
+  }
+
+  /** Calls back at every change of a record, until the returned function is called. */
+  watch(cid: number, watcher: () => void): () => void {
+    let watchers = this.watchers.get(cid);
+    if (watchers === undefined) this.watchers.set(cid, (watchers = new Set()));
+    watchers.add(watcher);
+    return () => {
+      watchers.delete(watcher);
+      if (watchers.size === 0 && this.watchers.get(cid) === watchers) this.watchers.delete(cid);
+    };
+  }
+
+  async request(method: string, params: unknown, timeoutMs = 0): Promise<unknown> {
+    this.mustBeOpen();
+    return this.alive(() => this.requester.request(method, params, timeoutMs));
+  }
+
+  /** The process stays up while something is waited for, and only then. */
+  async alive<T>(action: () => Promise<T>): Promise<T> {
+    if (this.waits++ === 0) this.connection?.keepsAlive(true);
+    try {
+      return await action();
+    } finally {
+      if (--this.waits === 0) this.connection?.keepsAlive(false);
+    }
+  }
+
+  // ---------------------------------------------------------------- functions and futures
+
+  /** The number by which graphs speak of a function; told to the scheduler when new. */
+  functionNumber(hash: string, name: string, blob: Uint8Array): number {
+    let fn = this.functions.get(hash);
+    if (fn !== undefined) {
+      this.functions.delete(hash);
+      this.functions.set(hash, fn);
+      return fn;
+    }
+    fn = this.nextFunction++;
+    this.functions.set(hash, fn);
+    this.outbox.message({ op: 'register-function', fn, hash, name, blob });
+    if (this.functions.size > FUNCTIONS_KEPT) {
+      const [oldest, number] = this.functions.entries().next().value as [string, number];
+      this.functions.delete(oldest);
+      this.outbox.message({ op: 'release-functions', fns: [number] });
+    }
+    return fn;
+  }
+
+  track(future: Future): void {
+    this.collected.register(future, future.record.cid, future);
+  }
+
+  /** Tells the scheduler, in one message a turn, that keys are not wanted any more. */
+  release(cid: number): void {
+    if (!this.state.release(cid) || this.ended !== null) return;
+    this.released.push(cid);
+    if (this.released.length > 1) return;
+    setImmediate(() => {
+      const cids = this.released;
+      this.released = [];
+      this.outbox.inOrder(() => this.outbox.message({ op: 'client-releases-keys', cids }));
+    });
+  }
+
+  cancel(futures: readonly Future[], options: { force?: boolean; reason?: string }): void {
+    this.mustBeOpen();
+    const reason = options.reason ?? 'its user cancelled it';
+    const cids = futures.map(future => future.record.cid);
+    for (const { record } of futures) {
+      if (record.status !== 'pending' && record.status !== 'finished') continue;
+      record.status = 'cancelled';
+      record.reason = reason;
+      this.changed(record);
+    }
+    const force = options.force ?? false;
+    this.outbox.inOrder(() => this.outbox.message({ op: 'cancel-keys', cids, force, reason }));
+  }
+
+  retry(futures: readonly Future[]): void {
+    this.mustBeOpen();
+    for (const { record } of futures) if (record.status === 'error') this.state.retry(record);
+    const cids = futures.map(future => future.record.cid);
+    this.outbox.inOrder(() => this.outbox.message({ op: 'retry-keys', cids }));
+  }
+
+  /** The error to throw for a record, or null when there is none. */
+  errorOf(record: FutureRecord): Error | null {
+    if (record.status === 'error' && record.error !== null) return errorOf(record.error);
+    if (record.status === 'cancelled' || record.status === 'lost') return goneError(record);
+    return null;
+  }
+
+  // ---------------------------------------------------------------- waiting and fetching
+
+  /** Waits until none of the futures is pending. */
+  settled(futures: readonly Future[], options: WaitOptions = {}): Promise<void> {
+    return this.waitFor(futures, options, pending => pending === 0);
+  }
+
+  /** Waits until `enough(pending, settled)`; rejects with TimeoutError, saying how many are done. */
+  waitFor(
+    futures: readonly Future[],
+    options: WaitOptions,
+    enough: (pending: number, settled: number) => boolean
+  ): Promise<void> {
+    const waiting = new Set(futures.filter(future => !future.done()).map(future => future.record));
+    const total = futures.length;
+    if (enough(waiting.size, total - waiting.size)) return Promise.resolve();
+    return this.alive(
+      () =>
+        new Promise<void>((resolve, reject) => {
+          const stops: (() => void)[] = [];
+          const finish = (error: Error | null): void => {
+            if (timer !== null) clearTimeout(timer);
+            for (const stop of stops) stop();
+            if (error === null) resolve();
+            else reject(error);
+          };
+          const seconds = options.timeout;
+          const expire = (): void =>
+            finish(waitTimeout(total - waiting.size, total, seconds ?? 0, waiting));
+          const timer = seconds === undefined ? null : setTimeout(expire, seconds * 1000);
+          for (const record of waiting) {
+            const check = (): void => {
+              if (record.status === 'pending' || !waiting.delete(record)) return;
+              if (enough(waiting.size, total - waiting.size)) finish(null);
+            };
+            stops.push(this.watch(record.cid, check));
+          }
+        })
+    );
+  }
+
+  /** Results of futures, in order. The first failed one throws, or is left out with `errors: 'skip'`. */
+  async gather(
+    futures: readonly Future[],
+    options: WaitOptions & { errors?: 'raise' | 'skip' } = {}
+  ): Promise<unknown[]> {
+    const skip = options.errors === 'skip';
+    const end = options.timeout === undefined ? Infinity : Date.now() + options.timeout * 1000;
+    const values = new Map<FutureRecord, unknown>();
+    await this.alive(async () => {
+      for (;;) {
+        const timeout = end === Infinity ? {} : { timeout: Math.max(0, (end - Date.now()) / 1000) };
+        await this.waitRaising(futures, timeout, skip);
+        const missing = futures.filter(
+          ({ record }) => record.status === 'finished' && !values.has(record)
+        );
+        if (missing.length === 0) return;
+        const complete = await this.fetchRound(missing, values);
+        if (!complete) await new Promise(resolve => setTimeout(resolve, FETCH_RETRY_MS));
+        if (Date.now() > end)
+          throw waitTimeout(values.size, futures.length, options.timeout ?? 0, []);
+      }
+    });
+    const chosen = skip ? futures.filter(({ record }) => values.has(record)) : futures;
+    return chosen.map(({ record }) => values.get(record));
+  }
+
+  /** Waits for all, but throws as soon as one has failed. */
+  private async waitRaising(
+    futures: readonly Future[],
+    options: WaitOptions,
+    skip: boolean
+  ): Promise<void> {
+    let failed: Future | undefined;
+    const anyFailed = (): boolean => {
+      failed ??= futures.find(
+        ({ record }) => record.status !== 'pending' && record.status !== 'finished'
+      );
+      return failed !== undefined;
+    };
+    // Looking through all futures at each change would be quadratic: a failure counts itself in.
+    let failures = anyFailed() ? 1 : 0;
+    const stops = skip
+      ? []
+      : futures.map(future =>
+          this.watch(future.record.cid, () => {
+            const { status } = future.record;
+            if (status === 'pending' || status === 'finished') return;
+            failed ??= future;
+            failures++;
+          })
+        );
+    try {
+      await this.waitFor(futures, options, pending => pending === 0 || (!skip && failures > 0));
+    } finally {
+      for (const stop of stops) stop();
+    }
+    if (skip || !anyFailed() || failed === undefined) return;
+    const error = this.errorOf(failed.record);
+    if (error !== null) throw error;
+  }
+
+  /** Brings what can be brought now; false when something must be tried again. */
+  private async fetchRound(
+    futures: readonly Future[],
+    values: Map<FutureRecord, unknown>
+  ): Promise<boolean> {
+    const remote: FutureRecord[] = [];
+    for (const { record } of futures) {
+      if (record.inline === null) remote.push(record);
+      else if (!values.has(record))
+        values.set(record, deserializeValue(unpackFrames(record.inline)));
+    }
+    if (remote.length === 0) return true;
+    const where = (await this.requester.request('locate', {
+      cids: remote.map(({ cid }) => cid)
+    })) as Located;
+    const byHolder = new Map<string, { tid: number; record: FutureRecord }[]>();
+    let complete = true;
+    remote.forEach((record, i) => {
+      const holders = where.holders[i] ?? [];
+      const holder = holders[Math.floor(Math.random() * holders.length)];
+      if (holder === undefined) {
+        complete = false;
+        return;
+      }
+      const wanted = { tid: where.tids[i] ?? 0, record };
+      const list = byHolder.get(holder);
+      if (list === undefined) byHolder.set(holder, [wanted]);
+      else list.push(wanted);
+    });
+    const done = await Promise.all(
+      [...byHolder].map(([holder, wanted]) => this.fetchFrom(holder, wanted, values))
+    );
+    return complete && done.every(Boolean);
+  }
+
+  private async fetchFrom(
+    holder: string,
+    wanted: { tid: number; record: FutureRecord }[],
+    values: Map<FutureRecord, unknown>
+  ): Promise<boolean> {
+    let answer;
+    try {
+      answer = await this.pool.request(holder, {
+        head: { op: 'get-data', tids: wanted.map(({ tid }) => tid) },
+        frames: []
+      });
+    } catch {
+      // The worker died or closed: the scheduler will say what becomes of its values.
+      return false;
+    }
+    const head = answer.head as unknown as DataHead;
+    if (head.busy === true) return false;
+    const records = new Map(wanted.map(({ tid, record }) => [tid, record]));
+    let at = 0;
+    head.tids.forEach((tid, i) => {
+      const count = head.counts[i] ?? 0;
+      const frames = answer.frames.slice(at, at + count);
+      at += count;
+      const record = records.get(tid);
+      if (record === undefined) return;
+      values.set(
+        record,
+        deserializeValue({ family: head.families[i] as Serialized['family'], frames })
+      );
+    });
+    return wanted.every(({ record }) => values.has(record));
+  }
+
+  /** Puts values straight onto a worker. */
+  async put(holder: string, values: PutValue[]): Promise<void> {
+    const head = {
+      op: 'put-data',
+      tids: values.map(value => value.tid),
+      keys: values.map(value => value.key),
+      families: values.map(value => value.serialized.family),
+      counts: values.map(value => value.serialized.frames.length),
+      types: values.map(value => value.type),
+      nbytes: values.map(value => value.nbytes)
+    };
+    await this.pool.request(holder, {
+      head,
+      frames: values.flatMap(value => value.serialized.frames)
+    });
+  }
+}
+
+export interface PutValue {
+  tid: number;
+  key: string;
+  type: string;
+  nbytes: number;
+  serialized: Serialized;
+}
+
+interface Located {
+  tids: number[];
+  holders: string[][];
+}
+
+interface DataHead {
+  busy?: boolean;
+  tids: number[];
+  families: string[];
+  counts: number[];
+}
+
+function waitTimeout(
+  done: number,
+  total: number,
+  seconds: number,
+  waiting: Iterable<FutureRecord>
+): TimeoutError {
+  const [first] = waiting;
+  const hint =
+    first === undefined
+      ? ''
+      : ` client.explain(${JSON.stringify(first.key)}) tells why one of them waits.`;
+  return new TimeoutError(`${done} of ${total} futures were done within ${seconds} s.${hint}`);
+}
+
+function helloError(address: string, code: number, reason: string): TaskloomError {
+  if (code === CLOSE.badVersion) {
+    const theirs = Number(/scheduler speaks (\d+)/.exec(reason)?.[1] ?? Number.NaN);
+    return new ProtocolVersionError(PROTOCOL_VERSION, theirs, `The scheduler at ${address}`);
+  }
+  return new CommClosedError(
+    `${address} closed the connection: ${reason === '' ? `code ${code}` : reason}.`
+  );
+}

@@ -1,0 +1,20 @@
+/** What `import … from "taskloom"` gives in Node, Deno and TypeScript notebooks. */
+export { Client } from './client/client.ts';
+export type {
+  Arg,
+  Args,
+  CallOptions,
+  ClusterLike,
+  ConnectOptions,
+  SchedulerInfo,
+  StoryLine
+} from './client/client.ts';
+export { AsCompleted, asCompleted, wait } from './client/collect.ts';
+export type { WaitResult } from './client/collect.ts';
+export { Future } from './client/future.ts';
+export type { WaitOptions } from './client/future.ts';
+export { LocalCluster } from './deploy/local.ts';
+export type { LocalClusterOptions } from './deploy/local.ts';
+export { progress } from './kernel/progress.ts';
+export type { ProgressOptions } from './kernel/progress.ts';
+export * from './base/errors.ts';

@@ -1,0 +1,142 @@
+/**
+ * What a client may ask the scheduler (`request` messages): read-only looks at the state, and the
+ * calls that go on to workers and nannies. Method names are Dask's words.
+ */
+import type { RequestHandler } from '../comm/rpc.ts';
+import { smallList } from '../base/small-set.ts';
+import { ConfigError } from '../base/errors.ts';
+import type { Scheduler, WorkerLink } from './scheduler.ts';
+import { explain } from './state/explain.ts';
+import type { Task } from './state/tasks.ts';
+
+/** All methods for one client. */
+export function clientMethods(
+  scheduler: Scheduler,
+  clientId: string
+): ReadonlyMap<string, RequestHandler> {
+  const { state } = scheduler;
+  const task = (cid: number): Task | undefined =>
+    state.clients.get(clientId)?.bindings.get(cid)?.task;
+  const methods: Record<string, RequestHandler> = {
+    /** Holders of keys: by the client's numbers, for fetching. */
+    locate: ({ cids }: { cids: number[] }) => ({
+      states: cids.map(cid => task(cid)?.state ?? 'forgotten'),
+      tids: cids.map(cid => task(cid)?.id ?? 0),
+      holders: cids.map(cid =>
+        smallList(task(cid)?.whoHas ?? null).map(worker => worker.facts.address)
+      )
+    }),
+    states: ({ cids }: { cids: number[] }) => cids.map(cid => task(cid)?.state ?? 'forgotten'),
+    'who-has': ({ keys }: { keys: string[] | null }) =>
+      Object.fromEntries(
+        selected(scheduler, keys).map(one => [
+          one.key,
+          smallList(one.whoHas).map(worker => worker.facts.address)
+        ])
+      ),
+    'has-what': () => byWorker(scheduler, worker => [...worker.hasWhat].map(one => one.key)),
+    processing: () => byWorker(scheduler, worker => [...worker.processing].map(one => one.key)),
+    story: ({ keys }: { keys: string[] }) => state.story.select(line => keys.includes(line.key)),
+    explain: ({ key }: { key: string }) => explain(state, key),
+    'scheduler-info': () => ({
+      ...scheduler.info(),
+      members: byWorker(scheduler, worker => ({
+        ...worker.facts,
+        status: worker.status,
+        startedAt: worker.startedAt,
+        lastSeen: worker.lastSeen,
+        processing: worker.processing.size,
+        inMemory: worker.hasWhat.size,
+        nbytes: worker.nbytes,
+        metrics: worker.metrics
+      }))
+    }),
+    'scatter-plan': ({ count, workers, broadcast }: ScatterPlan) => {
+      const plan = state.planScatter(count, workers);
+      if (plan.tids.length < count) throw new ConfigError(noWorkerText(workers));
+      const all = [...state.runningWorkers].map(({ id, facts }) => ({
+        id,
+        address: facts.address
+      }));
+      return {
+        tids: plan.tids,
+        holders: plan.workers.map(({ id, facts }) =>
+          broadcast ? all : [{ id, address: facts.address }]
+        )
+      };
+    },
+    logs: ({ n }: { n: number }) => scheduler.logs(n),
+    run: ({
+      blob,
+      args,
+      workers
+    }: {
+      blob: Uint8Array;
+      args: Uint8Array;
+      workers: string[] | null;
+    }) => runEverywhere(scheduler, blob, args, workers),
+    scale: ({ workers }: { workers: number }) => scheduler.scale(workers),
+    'restart-workers': () => scheduler.askNannies('restart-workers', {}),
+    close: ({ reason }: { reason: string }) => scheduler.requestClose(reason)
+  };
+  return new Map(Object.entries(methods));
+}
+
+interface ScatterPlan {
+  count: number;
+  workers: string[] | null;
+  broadcast: boolean;
+}
+
+function noWorkerText(workers: string[] | null): string {
+  return workers === null
+    ? 'Nothing can be scattered: the cluster has no running worker. Start one, or client.waitForWorkers(1).'
+    : `Nothing can be scattered: none of the workers ${workers.join(', ')} is running.`;
+}
+
+function selected(scheduler: Scheduler, keys: string[] | null): Task[] {
+  if (keys === null) return [...scheduler.state.tasks.values()];
+  return keys.map(key => scheduler.state.byKey.get(key)).filter(task => task !== undefined);
+}
+
+function byWorker<T>(
+  scheduler: Scheduler,
+  of: (worker: ReturnType<Scheduler['state']['workers']['get']> & object) => T
+): Record<string, T> {
+  return Object.fromEntries(
+    [...scheduler.state.workers.values()].map(worker => [worker.facts.address, of(worker)])
+  );
+}
+
+/** Runs a function once on each worker, beside its tasks; answers by worker address. */
+async function runEverywhere(
+  scheduler: Scheduler,
+  blob: Uint8Array,
+  args: Uint8Array,
+  workers: string[] | null
+): Promise<Record<string, unknown>> {
+  const wanted = (link: WorkerLink): boolean =>
+    workers === null ||
+    workers.includes(link.register.address) ||
+    workers.includes(link.register.name);
+  const links = [...scheduler.workers.values()].filter(wanted);
+  const answers = await Promise.all(
+    links.map(async ({ register, requester }) => {
+      try {
+        return [register.address, await requester.request('run', { blob, args })] as const;
+      } catch (error) {
+        const message = error instanceof Error ? error.message : String(error);
+        const failed = {
+          code: 'COMM_CLOSED',
+          message,
+          traceback: '',
+          exception: null,
+          blame: 'run',
+          worker: register.address
+        };
+        return [register.address, { error: failed }] as const;
+      }
+    })
+  );
+  return Object.fromEntries(answers);
+}

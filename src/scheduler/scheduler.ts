@@ -1,0 +1,523 @@
+/**
+ * The scheduler process: one port, links to clients, workers and nannies, and the state between
+ * them. Turns frames into events, instructions into frames, and closed links into removals. When a
+ * worker with a nanny vanishes, the nanny's report of why is awaited for a moment, so that errors
+ * can say it.
+ */
+import { readFile } from 'node:fs/promises';
+import { extname, join, normalize } from 'node:path';
+import { hostname } from 'node:os';
+import { fileURLToPath } from 'node:url';
+import type { WebSocket } from 'ws';
+import { ConfigError, TaskloomError } from '../base/errors.ts';
+import type { Connection } from '../comm/connection.ts';
+import { Requester, answerRequest } from '../comm/rpc.ts';
+import { CommServer } from '../comm/server.ts';
+import type { HttpAnswer } from '../comm/server.ts';
+import { accept } from '../comm/websocket.ts';
+import { removeConnectionFile, writeConnectionFile } from '../config/connection-file.ts';
+import type { ConnectionFile } from '../config/connection-file.ts';
+import { Log } from '../diagnostics/log.ts';
+import { CLOSE, LIMITS, PROTOCOL_VERSION } from '../protocol/limits.ts';
+import type { ClusterInfo, ClusterLogs } from '../protocol/launcher.ts';
+import type {
+  ClientToScheduler,
+  NannyStatus,
+  NannyToScheduler,
+  RegisterClient,
+  RegisterNanny,
+  RegisterWorker,
+  SchedulerToClient,
+  SchedulerToNanny,
+  SchedulerToWorker,
+  WorkerExited,
+  WorkerToScheduler
+} from '../protocol/messages.ts';
+import { FeedServer } from './feed-server.ts';
+import { LOGIN_PAGE } from './login-page.ts';
+import { clientMethods } from './methods.ts';
+import { DEFAULT_OPTIONS, SchedulerState } from './state/state.ts';
+import type { SchedulerEvent, SchedulerOptions as StateOptions } from './state/state.ts';
+
+export interface SchedulerOptions extends Partial<Omit<StateOptions, 'cluster'>> {
+  id: string;
+  name: string;
+  kind: string;
+  host?: string;
+  port?: number;
+  token: string;
+  /** Listen beyond loopback without encryption. */
+  insecure?: boolean;
+  madeBy: ConnectionFile['madeBy'];
+  /** Write a connection file, so that the sidebar and `Client.connect` find the cluster. */
+  connectionFile: boolean;
+  log?: Log;
+}
+
+/** How long the nanny's report of a vanished worker is awaited. */
+const EXIT_REPORT_MS = 1000;
+const TICK_MS = 250;
+
+export interface WorkerLink {
+  connection: Connection<SchedulerToWorker>;
+  requester: Requester;
+  register: RegisterWorker;
+}
+export interface NannyLink {
+  connection: Connection<SchedulerToNanny>;
+  requester: Requester;
+  register: RegisterNanny;
+  status: NannyStatus | null;
+}
+
+export class Scheduler {
+  readonly id: string;
+  address = '';
+  readonly state: SchedulerState;
+  readonly log: Log;
+  readonly finished: Promise<string>;
+  readonly workers = new Map<number, WorkerLink>();
+  readonly nannies = new Map<string, NannyLink>();
+  readonly options: SchedulerOptions;
+  private readonly clients = new Map<string, Connection<SchedulerToClient>>();
+  private readonly server: CommServer;
+  private readonly feed: FeedServer;
+  private readonly exits = new Map<string, WorkerExited>();
+  private readonly awaited = new Map<string, (exit: WorkerExited | null) => void>();
+  private readonly startedAt = Date.now();
+  private ticker: NodeJS.Timeout | null = null;
+  private resolveFinished: (reason: string) => void = () => undefined;
+  private closing: Promise<void> | null = null;
+
+  private constructor(options: SchedulerOptions) {
+    this.options = options;
+    this.id = options.id;
+    this.log = options.log ?? new Log('scheduler');
+    this.finished = new Promise(resolve => (this.resolveFinished = resolve));
+    const cluster = { id: options.id, name: options.name, kind: options.kind };
+    this.state = new SchedulerState({ ...DEFAULT_OPTIONS, ...stateOptions(options), cluster });
+    this.feed = new FeedServer(this.state, { ...cluster, startedAt: this.startedAt }, now);
+    const { host, port, insecure, token } = options;
+    this.server = new CommServer({
+      token,
+      ...(host === undefined ? {} : { host }),
+      ...(port === undefined ? {} : { port }),
+      ...(insecure === undefined ? {} : { insecure })
+    });
+    this.addRoutes();
+  }
+
+  /** Listens, writes the connection file and is ready for workers and clients. */
+  static async start(options: SchedulerOptions): Promise<Scheduler> {
+    const scheduler = new Scheduler(options);
+    scheduler.address = await scheduler.server.listen();
+    if (options.connectionFile) {
+      writeConnectionFile({
+        id: options.id,
+        name: options.name,
+        kind: options.kind,
+        address: scheduler.address,
+        token: options.token,
+        protocol: PROTOCOL_VERSION,
+        pid: process.pid,
+        host: hostname(),
+        startedAt: scheduler.startedAt,
+        madeBy: options.madeBy
+      });
+    }
+    scheduler.ticker = setInterval(() => scheduler.apply({ type: 'tick' }), TICK_MS);
+    scheduler.log.info(`cluster ${options.name} listens on ${scheduler.address}`);
+    return scheduler;
+  }
+
+  /** Ends all links and the port; `finished` resolves with the reason. */
+  close(reason: string): Promise<void> {
+    this.closing ??= this.shutDown(reason);
+    return this.closing;
+  }
+
+  private async shutDown(reason: string): Promise<void> {
+    this.log.info(`closing: ${reason}`);
+    if (this.options.connectionFile) removeConnectionFile(this.id);
+    if (this.ticker !== null) clearInterval(this.ticker);
+    this.feed.end(reason);
+    for (const client of this.clients.values()) {
+      client.send({ op: 'closing', reason });
+      client.close(CLOSE.goingAway, reason);
+    }
+    for (const { connection } of this.workers.values()) {
+      connection.send({ op: 'close', reason });
+      connection.close(CLOSE.goingAway, reason);
+    }
+    for (const { connection } of this.nannies.values()) connection.close(CLOSE.goingAway, reason);
+    // One turn for the last frames to leave.
+    await new Promise(resolve => setTimeout(resolve, 20));
+    await this.server.close();
+    this.resolveFinished(reason);
+  }
+
+  /** Everything that listens on the port (for tests and docs). */
+  listRoutes(): string[] {
+    return this.server.listRoutes();
+  }
+
+  /** Lets the state handle an event and sends what it says. Throws ProtocolError on bad input. */
+  apply(event: SchedulerEvent): void {
+    for (const instruction of this.state.handle(event, now())) {
+      if (instruction.to === 'worker')
+        this.workers.get(instruction.worker)?.connection.send(instruction.message);
+      else this.clients.get(instruction.client)?.send(instruction.message);
+    }
+  }
+
+  // ---------------------------------------------------------------- links
+
+  private addRoutes(): void {
+    const { server } = this;
+    server.loginPage = LOGIN_PAGE;
+    server.link('/client', (socket, peer) => this.openClient(socket, peer));
+    server.link('/worker', (socket, peer) => this.openWorker(socket, peer));
+    server.link('/nanny', (socket, peer) => this.openNanny(socket, peer));
+    server.link('/feed', socket => this.feed.open(socket), true);
+    server.route('GET', '/api/info', () => ({ status: 200, body: this.info() }));
+    server.route('GET', '/api/logs', async () => ({ status: 200, body: await this.logs() }));
+    server.route('POST', '/api/scale', async request => {
+      const { workers } = (request.body ?? {}) as { workers?: unknown };
+      await this.scale(workers);
+      return { status: 200, body: this.info() };
+    });
+    server.route('POST', '/api/restart-workers', async () => {
+      await this.askNannies('restart-workers', {});
+      return { status: 200, body: this.info() };
+    });
+    server.route('POST', '/api/close', request => {
+      const reason = (request.body as { reason?: string } | undefined)?.reason ?? 'asked to';
+      this.requestClose(reason);
+      return { status: 204 };
+    });
+    server.route('GET', '/', () => servePage('index.html'));
+    server.route('GET', '/page/*file', request => servePage(request.params['file'] ?? ''));
+  }
+
+  /** The first message of a link must be its registration, in time and of our version. */
+  private handshake<
+    Out extends { op: string },
+    In extends { op: string },
+    First extends In & { protocol: number }
+  >(
+    socket: WebSocket,
+    peer: string,
+    op: First['op'],
+    opened: (
+      connection: Connection<Out>,
+      first: First
+    ) => { messages(batch: In[]): void; closed(reason: string): void } | null
+  ): void {
+    let link: { messages(batch: In[]): void; closed(reason: string): void } | null = null;
+    const timer = setTimeout(
+      () => connection.close(CLOSE.handshakeTimeout, 'no registration in time'),
+      LIMITS.handshakeMs
+    );
+    const connection = accept<Out, In>(socket, peer, {
+      onMessages: batch => {
+        if (link === null) {
+          clearTimeout(timer);
+          const first = batch.shift() as First | undefined;
+          if (first?.op !== op)
+            return connection.close(CLOSE.badHello, `the first message must be ${op}`);
+          if (first.protocol !== PROTOCOL_VERSION) {
+            const versions = `protocol ${first.protocol}, this scheduler speaks ${PROTOCOL_VERSION}`;
+            return connection.close(
+              CLOSE.badVersion,
+              `you speak ${versions}: install one version on both sides`
+            );
+          }
+          link = opened(connection, first);
+        }
+        if (batch.length > 0) link?.messages(batch);
+      },
+      onClose: ({ code, reason }) => {
+        clearTimeout(timer);
+        link?.closed(reason === '' ? `connection lost (${code})` : reason);
+      }
+    });
+  }
+
+  private openClient(socket: WebSocket, peer: string): void {
+    this.handshake<SchedulerToClient, ClientToScheduler, RegisterClient>(
+      socket,
+      peer,
+      'register-client',
+      (connection, first) => {
+        const id = String(first.client);
+        if (this.clients.has(id)) {
+          connection.close(CLOSE.replaced, 'a client of this id is connected already');
+          return null;
+        }
+        this.clients.set(id, connection);
+        this.apply({ type: 'add-client', client: id, name: first.name });
+        const { name, kind } = this.options;
+        connection.send({
+          op: 'hello',
+          protocol: PROTOCOL_VERSION,
+          cluster: { id: this.id, name, kind }
+        });
+        this.log.info(`client ${first.name} connected`);
+        const methods = clientMethods(this, id);
+        return {
+          messages: batch => {
+            for (const message of batch) {
+              if (message.op === 'request')
+                void answerRequest(message, methods, answer => connection.send(answer));
+              else this.apply({ type: 'client-message', client: id, message });
+            }
+          },
+          closed: reason => {
+            this.clients.delete(id);
+            this.apply({ type: 'remove-client', client: id });
+            this.log.info(`client ${first.name} left: ${reason}`);
+          }
+        };
+      }
+    );
+  }
+
+  private openWorker(socket: WebSocket, peer: string): void {
+    this.handshake<SchedulerToWorker, WorkerToScheduler, RegisterWorker>(
+      socket,
+      peer,
+      'register-worker',
+      (connection, first) => {
+        const id = this.state.nextWorker;
+        const requester = new Requester(message => connection.send(message));
+        this.workers.set(id, { connection, requester, register: first });
+        this.apply({ type: 'add-worker', worker: id, facts: first });
+        this.log.info(
+          `worker ${first.name} registered from ${first.address} with ${first.nthreads} threads`
+        );
+        return {
+          messages: batch => {
+            for (const message of batch) {
+              if (message.op === 'response') requester.answer(message);
+              else this.apply({ type: 'worker-message', worker: id, message });
+            }
+          },
+          closed: reason => {
+            requester.fail(`Worker ${first.name} is gone: ${reason}.`);
+            void this.workerGone(id, first, reason);
+          }
+        };
+      }
+    );
+  }
+
+  private async workerGone(
+    id: number,
+    register: RegisterWorker,
+    linkReason: string
+  ): Promise<void> {
+    const exit = await this.exitReport(register);
+    const last = exit?.lastLines.at(-1);
+    const reason =
+      exit === null
+        ? linkReason
+        : exit.reason + (last === undefined ? '' : `; it last said: ${last}`);
+    const expected = exit?.expected ?? false;
+    this.workers.delete(id);
+    if (this.closing !== null) return;
+    this.log.add(expected ? 'info' : 'warn', `worker ${register.name} is gone: ${reason}`);
+    this.feed.workerLeft(id, exit?.reason ?? linkReason);
+    this.apply({ type: 'remove-worker', worker: id, reason, expected });
+  }
+
+  /** What the worker's nanny says of its end, or null when it has none or it says nothing in time. */
+  private exitReport(register: RegisterWorker): Promise<WorkerExited | null> {
+    const name = `${register.name}:${register.pid}`;
+    const early = this.exits.get(name);
+    this.exits.delete(name);
+    if (early !== undefined || !this.nannies.has(register.nanny))
+      return Promise.resolve(early ?? null);
+    return new Promise(resolve => {
+      const timer = setTimeout(() => settle(null), EXIT_REPORT_MS);
+      const settle = (exit: WorkerExited | null): void => {
+        clearTimeout(timer);
+        this.awaited.delete(name);
+        resolve(exit);
+      };
+      this.awaited.set(name, settle);
+    });
+  }
+
+  private openNanny(socket: WebSocket, peer: string): void {
+    this.handshake<SchedulerToNanny, NannyToScheduler, RegisterNanny>(
+      socket,
+      peer,
+      'register-nanny',
+      (connection, first) => {
+        const requester = new Requester(message => connection.send(message));
+        const link: NannyLink = { connection, requester, register: first, status: null };
+        this.nannies.set(first.nanny, link);
+        const { name, kind } = this.options;
+        connection.send({
+          op: 'hello',
+          protocol: PROTOCOL_VERSION,
+          cluster: { id: this.id, name, kind }
+        });
+        return {
+          messages: batch => {
+            for (const message of batch) {
+              if (message.op === 'response') requester.answer(message);
+              else if (message.op === 'nanny-status') link.status = message;
+              else if (message.op === 'worker-exited') this.workerExited(message);
+            }
+          },
+          closed: reason => {
+            requester.fail(`Nanny ${first.nanny} is gone: ${reason}.`);
+            if (this.nannies.get(first.nanny) === link) this.nannies.delete(first.nanny);
+          }
+        };
+      }
+    );
+  }
+
+  private workerExited(exit: WorkerExited): void {
+    const name = `${exit.name}:${exit.pid}`;
+    const settle = this.awaited.get(name);
+    if (settle !== undefined) settle(exit);
+    else {
+      this.exits.set(name, exit);
+      if (this.exits.size > 100) this.exits.delete(this.exits.keys().next().value as string);
+    }
+  }
+
+  // ---------------------------------------------------------------- what can be asked
+
+  /** What the launcher shows of this cluster (protocol/launcher.ts). */
+  info(): Omit<ClusterInfo, 'state' | 'reason' | 'can'> & {
+    reason: string | null;
+    canScale: boolean;
+  } {
+    const workers = [...this.state.workers.values()];
+    const nannies = [...this.nannies.values()];
+    const sum = (values: number[]): number => values.reduce((a, b) => a + b, 0);
+    const counts = (at: number): number =>
+      sum([...this.state.prefixes.values()].map(prefix => prefix.counts[at] ?? 0));
+    return {
+      id: this.id,
+      name: this.options.name,
+      kind: this.options.kind,
+      reason: nannies.find(nanny => nanny.status?.reason)?.status?.reason ?? null,
+      canScale: nannies.some(nanny => nanny.register.canScale),
+      workers: {
+        running: workers.length,
+        starting: sum(nannies.map(nanny => nanny.status?.starting ?? 0)),
+        pending: 0
+      },
+      threads: sum(workers.map(worker => worker.facts.nthreads)),
+      memory: {
+        used: sum(workers.map(worker => worker.metrics?.rss ?? 0)),
+        limit: sum(workers.map(worker => worker.facts.memoryLimit))
+      },
+      tasks: { processing: counts(4), queued: counts(3), memory: counts(5), erred: counts(6) },
+      startedAt: this.startedAt,
+      madeBy: this.options.madeBy,
+      address: this.address
+    };
+  }
+
+  /** Newest log lines of every process of the cluster; one that does not answer says so. */
+  async logs(lines = 1000): Promise<ClusterLogs> {
+    const ask = async (source: string, requester: Requester): Promise<ClusterLogs['logs']> => {
+      try {
+        const answer = await requester.request('logs', { n: lines }, 3000);
+        return Array.isArray(answer)
+          ? [{ source, lines: answer as string[] }]
+          : (answer as ClusterLogs).logs;
+      } catch (error) {
+        return [
+          { source, lines: [`(no log: ${error instanceof Error ? error.message : String(error)})`] }
+        ];
+      }
+    };
+    const others = await Promise.all([
+      ...[...this.workers.values()].map(link => ask(link.register.name, link.requester)),
+      ...[...this.nannies.values()].map(link => ask('nanny', link.requester))
+    ]);
+    return { logs: [{ source: 'scheduler', lines: this.log.tail(lines) }, ...others.flat()] };
+  }
+
+  /** Asks the nannies for a number of workers, naming those to close when there are too many. */
+  async scale(workers: unknown): Promise<void> {
+    if (
+      typeof workers !== 'number' ||
+      !Number.isInteger(workers) ||
+      workers < 0 ||
+      workers > 10_000
+    ) {
+      throw new ConfigError(
+        `Scale to a whole number of workers from 0 to 10000, not ${JSON.stringify(workers)}.`
+      );
+    }
+    await this.askNannies('scale', { workers, close: this.workersToClose(workers) });
+  }
+
+  /** The idlest, lightest workers beyond `workers`. */
+  private workersToClose(workers: number): string[] {
+    const all = [...this.state.workers.values()];
+    all.sort((a, b) => a.processing.size - b.processing.size || a.nbytes - b.nbytes || b.id - a.id);
+    return all.slice(0, Math.max(0, all.length - workers)).map(worker => worker.facts.name);
+  }
+
+  async askNannies(method: string, params: unknown): Promise<void> {
+    const able = [...this.nannies.values()].filter(nanny => nanny.register.canScale);
+    if (able.length === 0) {
+      throw new TaskloomError(
+        'CANNOT_SCALE',
+        `Cluster ${this.options.name} has no nanny that starts workers. Start them yourself with ` +
+          `"taskloom worker ${this.options.name}".`
+      );
+    }
+    await Promise.all(able.map(nanny => nanny.requester.request(method, params, 60_000)));
+  }
+
+  /** Ends the cluster: through its nanny when it has one, else this process alone. */
+  requestClose(reason: string): void {
+    const owner = [...this.nannies.values()].find(nanny => nanny.register.canScale);
+    if (owner === undefined) setImmediate(() => void this.close(reason));
+    else owner.requester.request('close', { reason }, 10_000).catch(() => this.close(reason));
+  }
+}
+
+/** ms since the epoch, finer than Date.now(). */
+function now(): number {
+  return performance.timeOrigin + performance.now();
+}
+
+function stateOptions(options: SchedulerOptions): Partial<StateOptions> {
+  const chosen: Partial<Record<keyof typeof DEFAULT_OPTIONS, number>> = {};
+  for (const name of Object.keys(DEFAULT_OPTIONS) as (keyof typeof DEFAULT_OPTIONS)[]) {
+    if (options[name] !== undefined) chosen[name] = options[name];
+  }
+  return chosen;
+}
+
+const TYPES: Record<string, string> = {
+  '.html': 'text/html; charset=utf-8',
+  '.js': 'text/javascript; charset=utf-8',
+  '.css': 'text/css; charset=utf-8',
+  '.svg': 'image/svg+xml'
+};
+
+/** A file of the built dashboard page, which lies beside the bundled runtime. */
+async function servePage(file: string): Promise<HttpAnswer> {
+  const inDist = /\/dist\/[^/]+\.mjs$/.test(import.meta.url);
+  const folder = fileURLToPath(new URL(inDist ? './page/' : '../../dist/page/', import.meta.url));
+  const path = normalize(join(folder, file));
+  if (!path.startsWith(folder)) return { status: 404, body: 'no such file' };
+  try {
+    const body = await readFile(path);
+    return { status: 200, body, type: TYPES[extname(path)] ?? 'application/octet-stream' };
+  } catch {
+    return { status: 404, body: 'The dashboard page is not part of this installation.' };
+  }
+}

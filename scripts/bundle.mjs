@@ -93,21 +93,6 @@ if (folder !== undefined) {
 await import('./main.mjs');
 `;
 
-const page = title => `<!doctype html>
-<html lang="en">
-  <head>
-    <meta charset="utf-8" />
-    <meta name="viewport" content="width=device-width, initial-scale=1" />
-    <title>${title}</title>
-    <link rel="stylesheet" href="page.css" />
-  </head>
-  <body>
-    <div id="root"></div>
-    <script type="module" src="page.js"></script>
-  </body>
-</html>
-`;
-
 const define = { __TASKLOOM_VERSION__: JSON.stringify(version) };
 
 /** One entry of the runtime: a whole file of its own, which can be copied to a host by itself. */
@@ -137,7 +122,7 @@ async function buildPage(folder) {
     legalComments: 'none',
     logLevel: 'warning'
   });
-  writeFileSync(join(folder, 'page', 'index.html'), page('Taskloom'));
+  cpSync(join(root, 'src/panels/page/index.html'), join(folder, 'page', 'index.html'));
   writeFileSync(join(folder, 'page', 'page.css'), pageStyle());
 }
 

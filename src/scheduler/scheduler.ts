@@ -510,7 +510,7 @@ const TYPES: Record<string, string> = {
 
 /** A file of the built dashboard page, which lies beside the bundled runtime. */
 async function servePage(file: string): Promise<HttpAnswer> {
-  const inDist = /\/dist\/[^/]+\.mjs$/.test(import.meta.url);
+  const inDist = import.meta.url.endsWith('.mjs');
   const folder = fileURLToPath(new URL(inDist ? './page/' : '../../dist/page/', import.meta.url));
   const path = normalize(join(folder, file));
   if (!path.startsWith(folder)) return { status: 404, body: 'no such file' };

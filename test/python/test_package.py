@@ -113,12 +113,8 @@ def test_proxy_definition():
 
 def test_proxy_definition_is_understood():
     from jupyter_server_proxy.config import get_entrypoint_server_processes
-    from traitlets.config import Config
 
-    class Parent:
-        config = Config()
-
-    found = {one.name: one for one in get_entrypoint_server_processes(Parent())}
+    found = {one.name: one for one in get_entrypoint_server_processes()}
     assert found["taskloom"].unix_socket is True
     assert found["taskloom"].update_last_activity is False
 

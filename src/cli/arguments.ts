@@ -2,7 +2,7 @@
  * Turns texts of the command line into values, or says what was expected.
  */
 import { InvalidArgumentError } from 'commander';
-import { ConfigError } from '../base/errors.ts';
+import { UsageError } from './failure.ts';
 
 /** A whole number from 0 on. */
 export function wholeNumber(text: string): number {
@@ -17,7 +17,7 @@ export function parseResources(text: string | undefined): Record<string, number>
     if (part === '') continue;
     const match = /^([^=]+)=(\d+(?:\.\d+)?(?:e\d+)?)$/i.exec(part);
     if (match === null) {
-      throw new ConfigError(
+      throw new UsageError(
         `--resources has "${part}"; it must be names with amounts, such as "GPU=2 license=1".`
       );
     }

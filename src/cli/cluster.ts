@@ -1,5 +1,5 @@
 /** `taskloom cluster ls | scale | stop | logs`: works on any cluster that has a connection file. */
-import { ConfigError } from '../base/errors.ts';
+import { TimeoutError } from '../base/errors.ts';
 import {
   findCluster,
   listConnectionFiles,
@@ -11,7 +11,7 @@ import type { ConnectionFile } from '../config/connection-file.ts';
 import { formatBytes } from '../config/memory.ts';
 import { fetchInfo, fetchLogs, requestClose, requestScale } from '../deploy/api.ts';
 import type { ClusterFacts } from '../deploy/api.ts';
-import { messageOf } from './failure.ts';
+import { messageOf, UsageError } from './failure.ts';
 
 /** ms to wait for a scheduler's facts; one that hangs must not hold up the list. */
 const INFO_LIMIT_MS = 2000;
@@ -52,7 +52,7 @@ export async function scaleCluster(target: string, workers: number): Promise<voi
 /** Ends the clusters named, or all; resolves when their schedulers are gone. */
 export async function stopClusters(targets: string[], options: { all?: boolean }): Promise<void> {
   if (targets.length === 0 && options.all !== true) {
-    throw new ConfigError('Name the clusters to stop, or say --all. See taskloom cluster ls.');
+    throw new UsageError('Name the clusters to stop, or say --all. See taskloom cluster ls.');
   }
   const files = options.all === true ? listConnectionFiles() : targets.map(findCluster);
   if (files.length === 0) process.stdout.write('No clusters.\n');
@@ -75,7 +75,7 @@ async function stop(file: ConnectionFile): Promise<void> {
   const end = Date.now() + STOP_LIMIT_MS;
   while (listConnectionFiles().some(other => other.id === file.id) && schedulerLives(file)) {
     if (Date.now() > end) {
-      throw new ConfigError(
+      throw new TimeoutError(
         `${file.name} took the request to stop but runs on after ${STOP_LIMIT_MS / 1000} s ` +
           `(scheduler process ${file.pid} on ${file.host}).`
       );

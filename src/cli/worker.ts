@@ -5,6 +5,7 @@ import { ConfigError } from '../base/errors.ts';
 import { findCluster, listConnectionFiles } from '../config/connection-file.ts';
 import { localShape } from '../deploy/shape.ts';
 import { parseResources, present } from './arguments.ts';
+import { UsageError } from './failure.ts';
 import { runToEnd } from './foreground.ts';
 
 interface Options {
@@ -23,10 +24,10 @@ interface Options {
 export async function runWorker(target: string, options: Options): Promise<void> {
   const access = accessOf(target);
   if (!options.nanny && options.workers !== undefined && options.workers !== 1) {
-    throw new ConfigError('Without a nanny there is one worker: leave --workers out.');
+    throw new UsageError('Without a nanny there is one worker: leave --workers out.');
   }
   if (options.nanny && options.name !== undefined) {
-    throw new ConfigError('A nanny names its workers itself: use --name with --no-nanny only.');
+    throw new UsageError('A nanny names its workers itself: use --name with --no-nanny only.');
   }
   const shape = localShape({
     ...present('workers', options.nanny ? options.workers : 1),

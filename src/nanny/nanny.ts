@@ -235,7 +235,7 @@ export class Nanny {
         this.workers.get(instruction.name)?.signal(instruction.signal);
         return;
       case 'worker-exited':
-      case 'status':
+      case 'nanny-status':
         return this.link.tell(instruction);
       case 'log':
         return this.log(instruction.line);

@@ -278,6 +278,8 @@ export class NannyState {
   ): void {
     const { backoffMs, backoffMaxMs, budgetWindowMs, restartBudget, firstStarts } = this.settings;
     slot.lastReason = reason;
+    // It has no process any more, whatever is decided below.
+    slot.status = 'waiting';
     slot.ends = slot.ends.filter(time => time > now - budgetWindowMs);
     slot.ends.push(now);
     if (neverReady && !this.everReady && ++this.failedStarts >= firstStarts) {
@@ -291,7 +293,6 @@ export class NannyState {
       return;
     }
     const delay = Math.min(backoffMaxMs, backoffMs * 2 ** (slot.ends.length - 1));
-    slot.status = 'waiting';
     slot.due = now + delay;
     this.out.push({ op: 'log', line: `${slot.name}: ${reason}. It starts again in ${delay} ms.` });
   }
@@ -357,7 +358,7 @@ export class NannyState {
     const status = `${target} ${starting} ${reason}`;
     if (status === this.statusSent) return;
     this.statusSent = status;
-    this.out.push({ op: 'status', target, starting, reason });
+    this.out.push({ op: 'nanny-status', target, starting, reason });
   }
 
   /** Why workers are missing, in a sentence, or null. */

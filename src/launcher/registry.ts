@@ -98,7 +98,9 @@ export class ClusterRegistry {
   setViewers(count: number): void {
     const first = this.viewers === 0 && count > 0;
     this.viewers = count;
-    if (first) this.lookSoon();
+    if (!first) return;
+    this.schedule();
+    this.lookSoon();
   }
 
   /** Reads all figures now; for those who ask once. */
@@ -264,6 +266,8 @@ export class ClusterRegistry {
   // ---------------------------------------------------------------- looking
 
   private schedule(): void {
+    if (this.timer !== null) clearTimeout(this.timer);
+    if (this.closed) return;
     const every = this.viewers > 0 ? WATCHED_MS : UNWATCHED_MS;
     this.timer = setTimeout(() => {
       this.look();

@@ -2,7 +2,7 @@
  * Builds the prebuilt lab extension (python/taskloom/labextension) from lib/ with JupyterLab's own
  * builder, called straight from node_modules: no Python and no `jlpm` is needed for it.
  */
-import { existsSync, rmSync } from 'node:fs';
+import { copyFileSync, existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { SetupError, main, must, root } from './steps.mjs';
@@ -22,4 +22,5 @@ main(async () => {
     core,
     root
   ]);
+  copyFileSync(join(root, 'install.json'), join(root, 'python/taskloom/labextension/install.json'));
 });

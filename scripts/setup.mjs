@@ -6,6 +6,7 @@
  * Node 20; nothing is installed outside the checkout, except Chromium by `chromium()` when root.
  */
 import { existsSync, lstatSync, mkdirSync, readlinkSync, rmSync, symlinkSync } from 'node:fs';
+import { homedir } from 'node:os';
 import { join, relative } from 'node:path';
 import { pathToFileURL } from 'node:url';
 
@@ -142,11 +143,22 @@ async function build(tools) {
   linkLabExtension();
 }
 
+/** Package caches and Jupyter's own files need a home; where it cannot be written, one in here. */
+function ensureHome() {
+  try {
+    accessSync(homedir(), constants.W_OK);
+  } catch {
+    process.env.HOME = join(root, '.cache/home');
+    mkdirSync(process.env.HOME, { recursive: true });
+  }
+}
+
 /** Sets everything up; resolves with the Node to use and the environment for children. */
 export async function setup() {
   if (process.platform === 'win32') {
     throw new SetupError('Taskloom runs on Linux and macOS (on Windows: inside WSL).');
   }
+  ensureHome();
   await makeVenv();
   await installPython();
   const tools = await useNode();

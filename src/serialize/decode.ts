@@ -19,11 +19,13 @@ export interface DecodeHooks {
   imported(decoder: Decoder, module: number, path: string): unknown;
   global(path: string): unknown;
   require(): unknown;
-  /** After the root is read. */
-  finish(decoder: Decoder): void;
 }
 
-const plainReader = new Unpackr({ useRecords: false, int64AsType: 'auto' });
+const plainReader = new Unpackr({
+  useRecords: false,
+  // 'auto' (a number where it is exact) is missing from the package's types.
+  int64AsType: 'auto' as 'number'
+});
 
 /** The value of a head of the plain family. */
 export function decodePlain(head: Uint8Array): unknown {
@@ -43,6 +45,9 @@ export class Decoder {
   readonly resolve: Resolve | undefined;
   readonly hooks: DecodeHooks | undefined;
   modules: ModuleRef[] = [];
+  /** Set when the value just read is a class still being made; see `later`. */
+  private pending: number | undefined;
+  private readonly fixes: (() => void)[] = [];
 
   constructor(frames: readonly Uint8Array[], resolve?: Resolve, hooks?: DecodeHooks) {
     this.in = new Reader(frames[0] ?? new Uint8Array(0));
@@ -52,11 +57,31 @@ export class Decoder {
   }
 
   decodeRoot(): unknown {
-    this.modules = readModules(this.in.bytes) ?? [];
-    if (this.modules.length > 0) this.in.at = 6;
+    const modules = readModules(this.in.bytes);
+    if (modules !== undefined) {
+      this.modules = modules;
+      this.in.at = 6;
+    }
     const value = this.decode();
-    this.hooks?.finish(this);
+    for (const fix of this.fixes) fix();
     return value;
+  }
+
+  /**
+   * A class that needs other values at its definition is made after them; one of them may hold the
+   * class itself. `put` is called once the class is there.
+   */
+  private later(put: (value: unknown) => void): void {
+    const ordinal = this.pending!;
+    this.pending = undefined;
+    this.fixes.push(() => put(this.objects[ordinal]));
+  }
+
+  /** Reads a value and puts it in its place, now or, while it is being made, at the end. */
+  place(put: (value: unknown) => void): void {
+    const value = this.decode();
+    if (this.pending === undefined) put(value);
+    else this.later(put);
   }
 
   decode(): unknown {
@@ -147,7 +172,8 @@ export class Decoder {
     const array = this.count(new Array<unknown>(length));
     for (let i = 0; i < length; i++) {
       const item = this.decode();
-      if (item !== HOLE) array[i] = item;
+      if (this.pending !== undefined) this.later(value => (array[i] = value));
+      else if (item !== HOLE) array[i] = item;
     }
     return array;
   }
@@ -155,8 +181,9 @@ export class Decoder {
   private object(size: number): Record<string, unknown> {
     const object = this.count<Record<string, unknown>>({});
     for (let i = 0; i < size; i++) {
-      const key = this.decode();
-      object[key as string] = this.decode();
+      const key = this.decode() as string;
+      object[key] = this.decode();
+      if (this.pending !== undefined) this.later(value => (object[key] = value));
     }
     return object;
   }
@@ -175,9 +202,11 @@ export class Decoder {
   properties(target: object, hidden: readonly string[] = []): void {
     for (let left = this.number(); left > 0; left--) {
       const key = this.text();
-      const value = this.decode();
       const enumerable = !hidden.includes(key);
-      Object.defineProperty(target, key, { value, enumerable, writable: true, configurable: true });
+      this.place(value => {
+        const rest = { enumerable, writable: true, configurable: true };
+        Object.defineProperty(target, key, { value, ...rest });
+      });
     }
   }
 
@@ -185,7 +214,9 @@ export class Decoder {
     const value = this.in.u32();
     if (tag === Tag.ref) {
       if (value >= this.objects.length) this.in.fail(`reference ${value} to nothing`);
-      return this.objects[value];
+      const object = this.objects[value];
+      if (object === undefined) this.pending = value;
+      return object;
     }
     if (tag !== Tag.dependency) return this.in.fail(`unknown extension ${tag}`);
     if (this.resolve === undefined) {
@@ -289,6 +320,8 @@ export class Decoder {
     for (let left = this.number(); left > 0; left--) {
       const key = this.decode();
       Map.prototype.set.call(target, key, this.decode());
+      if (this.pending !== undefined)
+        this.later(value => Map.prototype.set.call(target, key, value));
     }
     return target;
   }
@@ -392,7 +425,8 @@ function shared(bytes: Uint8Array): boolean {
 }
 
 function readTemporal(name: string, text: string): unknown {
-  const types = (globalThis as { Temporal?: Record<string, { from(text: string): unknown }> }).Temporal;
+  const types = (globalThis as { Temporal?: Record<string, { from(text: string): unknown }> })
+    .Temporal;
   const type = types?.[name];
   if (type === undefined) {
     throw new SerializationError(

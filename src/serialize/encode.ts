@@ -342,7 +342,8 @@ function mostlyHoles(value: readonly unknown[]): boolean {
 
 function binaryKind(value: object): number {
   const tag = Object.prototype.toString.call(value).slice(8, -1);
-  const buffer = tag === 'Uint8Array' && (value as { constructor: unknown }).constructor === NodeBuffer;
+  const buffer =
+    tag === 'Uint8Array' && (value as { constructor: unknown }).constructor === NodeBuffer;
   const kind = BINARY_KINDS.indexOf((buffer ? 'Buffer' : tag) as 'Buffer');
   if (kind < 0) throw refuseHost(value, tag);
   return kind;

@@ -56,8 +56,14 @@ const table: [Kind, string][] = [
   ['url', 'URL'],
   ['url-params', 'URLSearchParams'],
   ['boxed', 'Number String Boolean BigInt'],
-  ['refused', 'Promise WeakMap WeakSet WeakRef SharedArrayBuffer Blob File Request Response Headers'],
-  ['refused', 'AbortSignal AbortController ReadableStream WritableStream MessagePort WebSocket Symbol']
+  [
+    'refused',
+    'Promise WeakMap WeakSet WeakRef SharedArrayBuffer Blob File Request Response Headers'
+  ],
+  [
+    'refused',
+    'AbortSignal AbortController ReadableStream WritableStream MessagePort WebSocket Symbol'
+  ]
 ];
 for (const [kind, names] of table) {
   for (const prototype of prototypes(names.split(' '))) KINDS.set(prototype, kind);
@@ -146,14 +152,22 @@ export function errorClassName(error: object): string {
 
 /** An empty error of that class, its brand included. */
 export function emptyError(className: string): Error {
-  if (ERROR_NAMES.includes(className)) {
-    return Object.create((scope[className] as ErrorConstructor).prototype as object) as Error;
-  }
-  const type = (errors as Record<string, unknown>)[className] as { prototype: object } | undefined;
-  const error = Object.create(type?.prototype ?? Error.prototype) as Error;
-  if (type !== undefined) {
+  const native = ERROR_NAMES.includes(className);
+  const type = (native ? scope : (errors as Record<string, unknown>))[className];
+  const error = bareError(typeof type === 'function' ? type : Error);
+  if (!native && type !== undefined) {
     const value = className === 'TaskloomError' ? [className] : [className, 'TaskloomError'];
     Object.defineProperty(error, ERROR_BRAND, { value });
   }
+  return error;
+}
+
+/** A true error object of a class, made without running its constructor. */
+export function bareError(type: Function): Error {
+  const limit = Error.stackTraceLimit;
+  Error.stackTraceLimit = 0;
+  const error = Reflect.construct(Error, [], type) as Error;
+  Error.stackTraceLimit = limit;
+  delete error.stack;
   return error;
 }

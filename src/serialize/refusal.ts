@@ -89,7 +89,8 @@ const REMEDIES: Readonly<Record<string, string>> = {
   WeakRef: 'Send what it points to.',
   Generator: 'Collect it into an array first, or make it inside the task.',
   AsyncGenerator: 'Collect it into an array first, or make it inside the task.',
-  SharedArrayBuffer: 'Workers share no memory: send a copy of its bytes, new Uint8Array(it).slice().',
+  SharedArrayBuffer:
+    'Workers share no memory: send a copy of its bytes, new Uint8Array(it).slice().',
   Arguments: 'Send Array.from(arguments).',
   Timeout: 'Start the timer inside the task.',
   Immediate: 'Start the timer inside the task.',

@@ -10,8 +10,12 @@
  */
 import { ProtocolError, SerializationError } from '../base/errors.ts';
 import { Encoder } from './encode.ts';
-import { Decoder, decodePlain } from './decode.ts';
-import { Refusal, describeRefusal } from './refusal.ts';
+import type { EncodeHooks } from './encode.ts';
+import { explain, writeWithCode } from './capture.ts';
+import type { Written } from './capture.ts';
+import { decodePlain } from './decode.ts';
+import { decodeWithCode, loadImports } from './rebuild.ts';
+import type { Place } from './refusal.ts';
 
 export { packFrames, unpackFrames } from './frames.ts';
 export { sizeOf } from './size.ts';
@@ -34,41 +38,70 @@ export interface SerializeOptions {
 
 let spare: Encoder | undefined = new Encoder();
 
-/** Serialises a value, or throws a SerializationError that names the path to what cannot travel. */
+/** Thrown by the fast path when a value holds code: it is then written by capture.ts. */
+const HOLDS_CODE = new Error('code');
+const noCode: EncodeHooks = {
+  callable() {
+    throw HOLDS_CODE;
+  },
+  instance() {
+    throw HOLDS_CODE;
+  }
+};
+
+/**
+ * Serialises a value, or throws a SerializationError that names the path to what cannot travel.
+ * In a Deno notebook a value that holds functions needs `serializeValueAsync`.
+ */
 export function serializeValue(value: unknown, options?: SerializeOptions): Serialized {
+  const serialized = serializeValueAsync(value, options);
+  if (!(serialized instanceof Promise)) return serialized;
+  serialized.catch(() => {});
+  throw new SerializationError(
+    `${placeOf(value, options).label}: it holds a function, which in this runtime takes a moment to ` +
+      `capture. Serialise it with serializeValueAsync, or submit the function itself as a task.`
+  );
+}
+
+/** The same; a promise where a value holds functions and the runtime's inspector must be awaited. */
+export function serializeValueAsync(
+  value: unknown,
+  options?: SerializeOptions
+): Serialized | Promise<Serialized> {
   // A getter of the user's may serialise something itself: the inner call gets its own encoder.
   const encoder = spare ?? new Encoder();
   spare = undefined;
-  encoder.reset(options?.reference, undefined);
+  encoder.reset(options?.reference, noCode);
   try {
     encoder.encode(value);
     const frames = [encoder.out.finish()];
     for (const frame of encoder.frames) frames.push(frame);
     return { family: encoder.plain ? 'plain' : 'js', frames };
   } catch (error) {
-    throw explain(error, encoder, value, options);
+    if (error !== HOLDS_CODE) throw explain(error, encoder, placeOf(value, options));
   } finally {
     spare = encoder;
   }
+  const written = writeWithCode(value, options?.reference, placeOf(value, options));
+  return written instanceof Promise ? written.then(asSerialized) : asSerialized(written);
 }
 
-function explain(
-  error: unknown,
-  encoder: Encoder,
-  value: unknown,
-  options: SerializeOptions | undefined
-): unknown {
-  const label = options?.root ?? (Array.isArray(value) ? 'args' : 'value');
-  const place = encoder.places.at(-1) ?? { label, root: value, note: '' };
-  if (error instanceof Refusal) return describeRefusal(error, place);
-  if (error instanceof RangeError && /call stack/.test(error.message)) {
-    return new SerializationError(
-      `${label}: it is nested too deeply to be sent to a worker. Send it flatter: a long linked ` +
-        `list, for instance, as an array.`,
-      { cause: error }
-    );
-  }
-  return error;
+function asSerialized({ plain, frames }: Written): Serialized {
+  return { family: plain ? 'plain' : 'js', frames };
+}
+
+function placeOf(value: unknown, options: SerializeOptions | undefined): Place {
+  return {
+    label: options?.root ?? (Array.isArray(value) ? 'args' : 'value'),
+    root: value,
+    note: ''
+  };
+}
+
+/** How to read a value that holds functions. */
+export interface DeserializeOptions {
+  /** The directory their imports are resolved from; the working directory unless given. */
+  root?: string;
 }
 
 /**
@@ -77,10 +110,25 @@ function explain(
  */
 export function deserializeValue(
   serialized: Serialized,
-  resolve?: (index: number) => unknown
+  resolve?: (index: number) => unknown,
+  options?: DeserializeOptions
 ): unknown {
   const head = serialized.frames[0];
   if (head === undefined) throw new ProtocolError('A serialised value has no frames.');
   if (serialized.family === 'plain') return decodePlain(head);
-  return new Decoder(serialized.frames, resolve).decodeRoot();
+  const root = options?.root ?? process.cwd();
+  return decodeWithCode(serialized.frames, resolve === undefined ? { root } : { root, resolve });
+}
+
+/** The same, with the modules that functions in the value need imported first. */
+export async function deserializeValueAsync(
+  serialized: Serialized,
+  resolve?: (index: number) => unknown,
+  options?: DeserializeOptions
+): Promise<unknown> {
+  const head = serialized.frames[0];
+  if (serialized.family !== 'plain' && head !== undefined) {
+    await loadImports(head, options?.root ?? process.cwd());
+  }
+  return deserializeValue(serialized, resolve, options);
 }

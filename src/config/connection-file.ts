@@ -100,9 +100,18 @@ export function schedulerLives(file: ConnectionFile): boolean {
   if (file.host !== hostname()) return true;
   try {
     process.kill(file.pid, 0);
-    return true;
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === 'EPERM';
+  }
+  return !isZombie(file.pid);
+}
+
+/** Ended, and nobody has asked how: common in containers, whose first process may never ask. */
+function isZombie(pid: number): boolean {
+  try {
+    return /^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'latin1'));
+  } catch {
+    return false;
   }
 }
 

@@ -93,6 +93,8 @@ export class SchedulerState {
   readonly unrunnable = new Map<Task, number>();
   /** Running tasks that a forced cancel kills, during one event. */
   readonly killOnRelease = new Set<Task>();
+  /** Why tasks that are recommended as erred have failed, during one event. */
+  readonly failures = new Map<Task, ErrorRecord>();
   readonly recommended: Task[] = [];
   readonly outbox = new Outbox();
   readonly story: Story;
@@ -128,6 +130,7 @@ export class SchedulerState {
     runTransitions(this);
     this.assignQueued();
     this.killOnRelease.clear();
+    this.failures.clear();
     return this.outbox.flush();
   }
 
@@ -524,7 +527,7 @@ export class SchedulerState {
     for (let i = fresh.length - 1; i >= 0; i--) {
       const task = fresh[i] as Task;
       if (task.state !== 'released') continue;
-      if (task.wants > 0) recommend(this, task, task.error === null ? 'waiting' : 'erred');
+      if (task.wants > 0) recommend(this, task, this.failures.has(task) ? 'erred' : 'waiting');
       else if (task.dependents === null) recommend(this, task, 'forgotten');
     }
   }
@@ -555,7 +558,7 @@ export class SchedulerState {
       order: i,
       retries: message.options.retries
     });
-    if (unknown) task.error = cancelledInputRecord(task);
+    if (unknown) failWith(this, task, cancelledInputRecord(task));
     return task;
   }
 

@@ -98,8 +98,7 @@ function releasedWaiting(state: SchedulerState, task: Task): void {
   enter(state, task, 'waiting');
   task.waitingOn = missing;
   if (failed !== null) {
-    task.error = failed;
-    recommend(state, task, 'erred');
+    failWith(state, task, failed);
     return;
   }
   if (missing === 0) recommend(state, task, 'processing');
@@ -125,6 +124,7 @@ function toProcessing(state: SchedulerState, task: Task): void {
   const choice = decideWorker(state, task);
   if (choice === 'queued') {
     if (task.state !== 'queued') {
+      state.unrunnable.delete(task);
       enter(state, task, 'queued');
       state.queued.push(task);
       state.queuedCount++;
@@ -139,7 +139,7 @@ function toProcessing(state: SchedulerState, task: Task): void {
     }
     return;
   }
-  if (task.state === 'no-worker') state.unrunnable.delete(task);
+  state.unrunnable.delete(task);
   enter(state, task, 'processing');
   startProcessing(state, task, choice);
   state.outbox.compute(choice, task, task.fn as NonNullable<Task['fn']>, expectedDuration(task));
@@ -261,24 +261,24 @@ function noWorkerErred(state: SchedulerState, task: Task): void {
   waitingErred(state, task);
 }
 
-/** The error stands in task.error: tell clients, pass it on to all that need the value. */
+/** For the reason that `failWith` gave: tell clients, pass it on to all that need the value. */
 function becomeErred(state: SchedulerState, task: Task): void {
-  const error = task.error as ErrorRecord;
+  const error = state.failures.get(task) as ErrorRecord;
+  task.error = error;
   enter(state, task, 'erred');
   for (const binding of smallList(task.bindings)) {
     if (binding.wanted) state.outbox.erred(binding.client, binding.cid, error);
   }
   for (const dependent of smallList(task.dependents)) {
     if (!isActive(dependent.state)) continue;
-    dependent.error = error;
-    recommend(state, dependent, 'erred');
+    failWith(state, dependent, error);
   }
   if (!task.needed) letGo(state, task);
 }
 
-/** Fails a task for a reason of the scheduler's own. */
+/** Fails a task, unless it turns out that nobody needs it any more. */
 export function failWith(state: SchedulerState, task: Task, error: ErrorRecord): void {
-  task.error = error;
+  state.failures.set(task, error);
   recommend(state, task, 'erred');
 }
 

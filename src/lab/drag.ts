@@ -107,13 +107,17 @@ export async function startDrag(
     proposedAction: 'copy',
     supportedActions: 'copy'
   });
+  // Lumino waits for a pointerup that never comes when the browser takes the pointer away.
+  const cancel = (): void => drag.dispose();
   document.addEventListener('pointermove', watch, true);
   document.addEventListener('pointerup', watch, true);
+  document.addEventListener('pointercancel', cancel, true);
   try {
     await drag.start(at.clientX, at.clientY);
   } finally {
     document.removeEventListener('pointermove', watch, true);
     document.removeEventListener('pointerup', watch, true);
+    document.removeEventListener('pointercancel', cancel, true);
     drag.dispose();
   }
 }

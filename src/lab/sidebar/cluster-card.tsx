@@ -1,5 +1,4 @@
 /** A cluster in the sidebar: state in shape and words, vital numbers, the reason, what can be done. */
-import { useRef } from 'react';
 import type { KeyboardEvent, PointerEvent, ReactElement } from 'react';
 
 import { formatAge, formatBytes, plural } from '../../panels/model/format.ts';
@@ -203,29 +202,28 @@ function shapeOf(state: ClusterState): string {
   return state === 'starting' || state === 'closing' ? 'starting' : state;
 }
 
-/** Handlers that begin a drag when the pointer moves far enough while pressed. */
+/**
+ * A press handler that begins a drag when the pointer moves far enough while pressed. It listens
+ * on the document, for a quick hand has left the element before its first move event.
+ */
 export function useDrag(begin: (at: { clientX: number; clientY: number }) => void): {
   onPointerDown: (event: PointerEvent) => void;
-  onPointerMove: (event: PointerEvent) => void;
-  onPointerUp: () => void;
 } {
-  const from = useRef<{ x: number; y: number } | null>(null);
   return {
     onPointerDown: event => {
       const inButton = event.target instanceof Element && event.target.closest('button') !== null;
-      from.current =
-        event.button === 0 && !inButton ? { x: event.clientX, y: event.clientY } : null;
-    },
-    onPointerMove: event => {
-      const start = from.current;
-      if (start === null || event.buttons !== 1) return;
-      const moved = Math.hypot(event.clientX - start.x, event.clientY - start.y);
-      if (moved < DRAG_THRESHOLD) return;
-      from.current = null;
-      begin({ clientX: event.clientX, clientY: event.clientY });
-    },
-    onPointerUp: () => {
-      from.current = null;
+      if (event.button !== 0 || inButton) return;
+      const from = { x: event.clientX, y: event.clientY };
+      const over = new AbortController();
+      const move = (moved: globalThis.PointerEvent): void => {
+        if (Math.hypot(moved.clientX - from.x, moved.clientY - from.y) < DRAG_THRESHOLD) return;
+        over.abort();
+        begin({ clientX: moved.clientX, clientY: moved.clientY });
+      };
+      const options = { signal: over.signal, capture: true };
+      document.addEventListener('pointermove', move, options);
+      document.addEventListener('pointerup', () => over.abort(), options);
+      document.addEventListener('pointercancel', () => over.abort(), options);
     }
   };
 }

@@ -35,6 +35,19 @@ export function formatRate(bytesPerSecond: number): string {
   return `${three(bytesPerSecond / 1e9)} GB/s`;
 }
 
+/** Two rates in the unit of the larger: `41 ⇄ 38 MB/s`. */
+export function formatRatePair(one: number, other: number): string {
+  const larger = formatRate(Math.max(one, other));
+  const unit = larger.slice(larger.indexOf(' ') + 1);
+  const size = { 'B/s': 1, 'kB/s': 1e3, 'MB/s': 1e6, 'GB/s': 1e9 }[unit];
+  if (size === undefined) return '–';
+  const short = (value: number): string => {
+    const scaled = value / size;
+    return scaled < 10 ? String(Math.round(scaled * 10) / 10) : String(Math.round(scaled));
+  };
+  return `${short(one)} ⇄ ${short(other)} ${unit}`;
+}
+
 /** `850 µs`, `12.5 ms`, `3.21 s`, `4 min 10 s`, `2 h 05 min`. */
 export function formatDuration(ms: number): string {
   if (!Number.isFinite(ms)) return '–';

@@ -3,11 +3,11 @@
  * switch between drawing and table (key `t`), a summary for screen readers, and the last state
  * of a cluster that has gone with the reason why.
  */
-import { useRef, useState } from 'react';
+import { useState } from 'react';
 import type { KeyboardEvent, ReactElement, ReactNode } from 'react';
 
 import type { FeedStore } from '../model/store.ts';
-import { useCalmText, useFeed } from './hooks.ts';
+import { useCalmText } from './hooks.ts';
 import type { PanelProps } from './panel.ts';
 import type { Words } from './words.ts';
 
@@ -27,9 +27,7 @@ interface FrameProps extends PanelProps {
 /** A panel around its drawing and its table. */
 export function PanelFrame(props: FrameProps): ReactElement {
   const { store, words, id, title } = props;
-  const root = useRef<HTMLElement>(null);
   const [asTable, setAsTable] = useState(false);
-  useFeed(store, root);
   const summary = useCalmText(props.summary);
   const onKeyDown = (event: KeyboardEvent): void => {
     const inField = event.target instanceof HTMLInputElement;
@@ -40,7 +38,6 @@ export function PanelFrame(props: FrameProps): ReactElement {
   };
   return (
     <section
-      ref={root}
       className={`tl-panel tl-panel-${id}`}
       aria-label={title}
       data-tl-panel={id}

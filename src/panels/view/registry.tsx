@@ -1,7 +1,9 @@
 /** Every panel there is: one list for the sidebar, the palette, cell outputs and the page. */
+import { useRef } from 'react';
 import type { ComponentType, ReactElement } from 'react';
 
 import { NoCluster } from './frame.tsx';
+import { useFeed } from './hooks.ts';
 import type { PanelProps, ViewProps } from './panel.ts';
 import { Progress } from './progress.tsx';
 import { TaskStream } from './task-stream.tsx';
@@ -47,10 +49,19 @@ export function panelById(id: string): PanelType | undefined {
   return PANELS.find(panel => panel.id === id);
 }
 
-/** A panel, or what stands in its place while there is no cluster. */
+/** A panel that follows its store, or what stands in its place while there is no cluster. */
 export function PanelView(props: PanelProps & { panel: PanelType }): ReactElement {
   const { panel, store, words } = props;
-  if (store === null) return <NoCluster words={words} title={words.__(panel.title)} />;
+  const root = useRef<HTMLDivElement>(null);
+  useFeed(store, root);
   const Component = panel.component;
-  return <Component key={store.cluster?.id ?? ''} {...props} store={store} />;
+  return (
+    <div className="tl-panel-view" ref={root}>
+      {store === null ? (
+        <NoCluster words={words} title={words.__(panel.title)} />
+      ) : (
+        <Component key={store.cluster?.id ?? ''} {...props} store={store} />
+      )}
+    </div>
+  );
 }

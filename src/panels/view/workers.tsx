@@ -3,7 +3,13 @@ import { useState } from 'react';
 import type { ReactElement } from 'react';
 
 import { sparkline } from '../draw/sparkline.ts';
-import { formatBytes, formatCount, formatDuration, formatRate } from '../model/format.ts';
+import {
+  formatBytes,
+  formatCount,
+  formatDuration,
+  formatRate,
+  formatRatePair
+} from '../model/format.ts';
 import { summariseWorkers } from '../model/summary.ts';
 import { HISTORY_MS, memoryShare } from '../model/workers.ts';
 import type { Vitals, WorkerRow } from '../model/workers.ts';
@@ -68,7 +74,7 @@ function WorkerRows({ rows, now, words }: RowsProps): ReactElement {
           >
             {words.__('tasks')}
           </th>
-          <th scope="col" className="tl-number">
+          <th scope="col" className="tl-number tl-traffic">
             {words.__('in ⇄ out')}
           </th>
         </tr>
@@ -108,14 +114,14 @@ function WorkerLine({
           ? ''
           : `${vitals.executing} + ${Math.max(0, vitals.processing - vitals.executing)}`}
       </td>
-      <td className="tl-number tl-muted">{vitals === null ? '' : trafficOf(vitals)}</td>
+      <td className="tl-number tl-muted tl-traffic">{vitals === null ? '' : trafficOf(vitals)}</td>
     </tr>
   );
 }
 
 function trafficOf(vitals: Vitals): string {
   if (vitals.netIn < 1 && vitals.netOut < 1) return '–';
-  return `${formatRate(vitals.netIn)} ⇄ ${formatRate(vitals.netOut)}`;
+  return formatRatePair(vitals.netIn, vitals.netOut);
 }
 
 function stateOf(row: WorkerRow, words: Words): { shape: string; text: string } {
@@ -169,7 +175,7 @@ function MemoryBar({ row, vitals, words }: VitalsProps): ReactElement {
   );
 }
 
-const CURVE = { width: 104, height: 18 };
+const CURVE = { width: 84, height: 18 };
 
 function CpuCurve(props: VitalsProps & { now: number }): ReactElement {
   const { row, vitals, now, words } = props;

@@ -123,8 +123,10 @@ async function check(
   let written = provisional;
   for (;;) {
     let enclosed = false;
-    for (const fn of new Set(state.unchecked)) {
-      if (noteSurroundings(state, fn, await surroundingsLater(fn))) enclosed = true;
+    const fresh = [...new Set(state.unchecked)];
+    const looks = await Promise.all(fresh.map(surroundingsLater));
+    for (const [i, look] of looks.entries()) {
+      if (noteSurroundings(state, fresh[i]!, look)) enclosed = true;
     }
     if (!enclosed) {
       if (state.missing !== undefined) throw explain(state.missing, undefined, place);
@@ -142,7 +144,8 @@ function onePass(
   place: Place,
   state: CaptureState
 ): Written {
-  const encoder = new Encoder();
+  const encoder = spare ?? new Encoder();
+  spare = undefined;
   encoder.reset(reference, captureHooks);
   encoder.capture = state;
   try {
@@ -150,8 +153,14 @@ function onePass(
     return seal(encoder, state);
   } catch (error) {
     throw explain(error, encoder, place);
+  } finally {
+    spare = encoder;
   }
 }
+
+/** Kept from value to value, as its buffers cost more than a capture. */
+let spare: Encoder | undefined;
+let locationWriter: Writer | undefined;
 
 /** The list of modules behind the root, and the frame of locations behind all others. */
 function seal(encoder: Encoder, state: CaptureState): Written {
@@ -168,7 +177,9 @@ function seal(encoder: Encoder, state: CaptureState): Written {
   }
   out.u32(at);
   out.wrapExtension(0, Tag.withModules);
-  const places = new Writer();
+  locationWriter ??= new Writer();
+  const places = locationWriter;
+  places.reset();
   places.array(state.locations.length * 3);
   for (const { url, line, column } of state.locations) {
     places.string(url);

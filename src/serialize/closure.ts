@@ -262,6 +262,7 @@ function valueOf(
   look: Surroundings | undefined
 ): unknown {
   const { name } = free;
+  if (name === 'Deno' && !free.guarded && inDeno) throw unknownName(fn, name);
   const level = look?.levels.findIndex(item => Object.hasOwn(item.object, name)) ?? -1;
   if (look !== undefined && level >= 0) {
     const value = readLevel(fn, look.levels[level]!, name);
@@ -272,7 +273,7 @@ function valueOf(
     return found(state, fn, free, read, 'cell', undefined);
   }
   if (isSharedGlobal(name)) return ABSENT;
-  if (name in globalThis && name !== 'Deno') {
+  if (name in globalThis) {
     const value = (globalThis as unknown as Record<string, unknown>)[name];
     return found(state, fn, free, value, 'global', undefined);
   }

@@ -147,18 +147,21 @@ function importerFor(root: string): Importer {
 }
 
 function importInNode(root: string): Importer {
-  // Node calls this option experimental on standard error; tasks' logs are no place for that.
-  const { emitWarning } = process;
-  process.emitWarning = () => {};
-  try {
-    const script = new vm.Script('(specifier, options) => import(specifier, options)', {
-      filename: pathToFileURL(join(resolve(root), 'taskloom-task.mjs')).href,
-      importModuleDynamically: vm.constants.USE_MAIN_CONTEXT_DEFAULT_LOADER
-    });
-    return script.runInThisContext() as Importer;
-  } finally {
-    process.emitWarning = emitWarning;
-  }
+  const script = new vm.Script('(specifier, options) => import(specifier, options)', {
+    filename: pathToFileURL(join(resolve(root), 'taskloom-task.mjs')).href,
+    importModuleDynamically: vm.constants.USE_MAIN_CONTEXT_DEFAULT_LOADER
+  });
+  const load = script.runInThisContext() as Importer;
+  return (specifier, options) => {
+    // Node calls this way in experimental, on standard error: tasks' logs are no place for that.
+    const { emitWarning } = process;
+    process.emitWarning = () => {};
+    try {
+      return load(specifier, options);
+    } finally {
+      process.emitWarning = emitWarning;
+    }
+  };
 }
 
 function importInDeno(root: string): Importer {
@@ -168,9 +171,14 @@ function importInDeno(root: string): Importer {
     if (!isBuiltin(specifier) && !/^[a-z][a-z+.-]*:/.test(specifier)) {
       target = pathToFileURL(require.resolve(specifier)).href;
     }
-    return (await import(target, options)) as Namespace;
+    return (
+      options === undefined ? await import(target) : await importWith(target, options)
+    ) as Namespace;
   };
 }
+
+/** Bundlers refuse import options they cannot read; this way they do not look. */
+const importWith = new Function('target', 'options', 'return import(target, options)') as Importer;
 
 /** The `import()` of a rebuilt function: relative to its own module, packages from the root. */
 export function dynamicImport(root: string, from: string): (specifier: string) => Promise<unknown> {

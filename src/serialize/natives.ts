@@ -92,7 +92,7 @@ function foreignKind(value: object, prototype: object): Kind {
   if (types.isProxy(value) || types.isArgumentsObject(value)) return 'refused';
   if (types.isPromise(value) || types.isGeneratorObject(value)) return 'refused';
   if (types.isWeakMap(value) || types.isWeakSet(value)) return 'refused';
-  if (types.isSharedArrayBuffer(value) || types.isExternal(value)) return 'refused';
+  if (types.isSharedArrayBuffer(value) || isExternal(value)) return 'refused';
   if (types.isMapIterator(value) || types.isSetIterator(value)) return 'refused';
   const constructor = ownConstructor(prototype);
   // The same built-in class, of another realm (a vm context).
@@ -107,6 +107,11 @@ function foreignKind(value: object, prototype: object): Kind {
   if (types.isAnyArrayBuffer(value) || ArrayBuffer.isView(value)) return 'binary';
   if (types.isBoxedPrimitive(value)) return 'boxed';
   return 'refused';
+}
+
+/** Deno's node:util lacks this test, and has no such objects. */
+function isExternal(value: object): boolean {
+  return typeof types.isExternal === 'function' && types.isExternal(value);
 }
 
 /** The constructor a prototype names, when it names one itself. */

@@ -47,6 +47,7 @@ export const inDeno = 'Deno' in globalThis;
 
 const GROUP = 'taskloom';
 const SLOT = Symbol.for('taskloom.capture');
+const LIST = Symbol.for('taskloom.captures');
 const EXPRESSION = `globalThis[Symbol.for('taskloom.capture')].fn`;
 const RECEIVE = `function () { globalThis[Symbol.for('taskloom.capture')].scopes = this; }`;
 const slot: { fn: Function | undefined; scopes: unknown } = { fn: undefined, scopes: undefined };
@@ -135,18 +136,44 @@ export function surroundings(fn: Function): Surroundings {
   }
 }
 
-let turn: Promise<unknown> = Promise.resolve();
+interface Waiting {
+  fn: Function;
+  resolve: (found: Surroundings) => void;
+  reject: (error: unknown) => void;
+}
+let waiting: Waiting[] = [];
+let looking: Promise<void> | undefined;
 
-/** The surroundings of a function in Deno: one short session each, one after the other. */
+/**
+ * The surroundings of a function in Deno. All functions asked for in one turn share one short
+ * session; sessions follow one another.
+ */
 export function surroundingsLater(fn: Function): Promise<Surroundings> {
-  const mine = turn.then(() => look(fn));
-  turn = mine.catch(() => undefined);
-  return mine;
+  return new Promise((resolve, reject) => {
+    waiting.push({ fn, resolve, reject });
+    looking ??= Promise.resolve().then(lookAtAll);
+  });
 }
 
-async function look(fn: Function): Promise<Surroundings> {
-  const brief = new Session();
-  brief.connect();
+async function lookAtAll(): Promise<void> {
+  while (waiting.length > 0) {
+    const batch = waiting.splice(0, BATCH);
+    const brief = new Session();
+    brief.connect();
+    try {
+      await Promise.all(batch.map((item, i) => look(brief, item, i)));
+    } finally {
+      brief.disconnect();
+      offers.length = 0;
+    }
+  }
+  looking = undefined;
+}
+
+const BATCH = 200;
+const offers: { fn: Function; scopes: unknown }[] = [];
+
+async function look(brief: Session, item: Waiting, index: number): Promise<void> {
   const post = <M extends Method>(method: M, params: object): Promise<Answers[M]> =>
     new Promise((resolve, reject) => {
       brief.post(method as never, params as never, (error: Error | null, value?: object) => {
@@ -154,21 +181,24 @@ async function look(fn: Function): Promise<Surroundings> {
         else resolve(value as Answers[M]);
       });
     });
-  offer(fn);
+  const offered = { fn: item.fn, scopes: undefined as unknown };
+  offers[index] = offered;
+  Object.defineProperty(globalThis, LIST, { value: offers, configurable: true, enumerable: false });
+  const place = `globalThis[Symbol.for('taskloom.captures')][${index}]`;
   try {
-    const { result } = await post('Runtime.evaluate', { expression: EXPRESSION });
+    const { result } = await post('Runtime.evaluate', { expression: `${place}.fn` });
     const properties = await post('Runtime.getProperties', {
       objectId: result.objectId,
       ownProperties: true
     });
     const { at, scopes } = locate(properties);
     if (scopes !== undefined) {
-      await post('Runtime.callFunctionOn', { objectId: scopes, functionDeclaration: RECEIVE });
+      const functionDeclaration = `function () { ${place}.scopes = this; }`;
+      await post('Runtime.callFunctionOn', { objectId: scopes, functionDeclaration });
     }
-    return { ...at, levels: levelsOf(slot.scopes) };
-  } finally {
-    brief.disconnect();
-    retract();
+    item.resolve({ ...at, levels: levelsOf(offered.scopes) });
+  } catch (error) {
+    item.reject(error);
   }
 }
 

@@ -5,7 +5,17 @@
  * Every step knows whether it has been done, so a second run takes a second or two. Runs on
  * Node 20; nothing is installed outside the checkout, except Chromium by `chromium()` when root.
  */
-import { existsSync, lstatSync, mkdirSync, readlinkSync, rmSync, symlinkSync } from 'node:fs';
+import {
+  accessSync,
+  constants,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readlinkSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync
+} from 'node:fs';
 import { homedir } from 'node:os';
 import { join, relative } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -56,14 +66,18 @@ async function findPython() {
 }
 
 async function makeVenv() {
-  if (existsSync(python) && (await run(python, ['-m', 'pip', '--version'])).code === 0) return;
-  const base = await findPython();
-  await step('virtual environment .venv', () =>
-    must('Making the virtual environment', base, ['-m', 'venv', '--clear', venv], {
-      advice:
-        "If Python's venv or ensurepip module is missing, install it (Debian: apt-get install python3-venv)."
-    })
-  );
+  if (!existsSync(python) || (await run(python, ['-m', 'pip', '--version'])).code !== 0) {
+    const base = await findPython();
+    await step('virtual environment .venv', () =>
+      must('Making the virtual environment', base, ['-m', 'venv', '--clear', venv], {
+        advice:
+          "If Python's venv or ensurepip module is missing, install it (Debian: apt-get install python3-venv)."
+      })
+    );
+  }
+  // Scripts of Python packages (npm, yarn) are CommonJS; without this file Node would read them
+  // as the modules that the checkout's own package.json declares.
+  writeFileSync(join(venv, 'package.json'), '{ "private": true }\n');
 }
 
 /** The Python packages, and Taskloom itself as an editable install (entry points, kernelspec). */
@@ -105,7 +119,7 @@ export async function useNode() {
   ]);
   const wheel = output.trim();
   mkdirSync(tools, { recursive: true });
-  // The wheel's own bin/npm is a copy that cannot find its library; these are links.
+  // A folder with nothing else in it: the wheel's own bin/npm is a copy that lost its library.
   link(join(wheel, 'bin/node'), join(tools, 'node'));
   link(join(wheel, 'lib/node_modules/npm/bin/npm-cli.js'), join(tools, 'npm'));
   link(join(wheel, 'lib/node_modules/npm/bin/npx-cli.js'), join(tools, 'npx'));

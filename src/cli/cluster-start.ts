@@ -2,6 +2,7 @@
 import { resolve } from 'node:path';
 import { LocalCluster } from '../deploy/local.ts';
 import { parseResources, present } from './arguments.ts';
+import { toStderr } from './failure.ts';
 import { runToEnd } from './foreground.ts';
 
 interface Options {
@@ -32,7 +33,7 @@ export async function startCluster(options: Options): Promise<void> {
     root: resolve(options.root ?? '.'),
     lease: !detach,
     madeBy: { kind: 'cli', label: 'taskloom cluster start' },
-    ...(detach ? {} : { onLog: (line: string) => process.stderr.write(`${line}\n`) })
+    ...(detach ? {} : { onLog: toStderr })
   });
   const stop = detach ? `taskloom cluster stop ${cluster.name}` : 'Ctrl-C';
   process.stdout.write(

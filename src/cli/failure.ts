@@ -19,3 +19,8 @@ export function fail(error: unknown): void {
   process.stderr.write(`taskloom: ${messageOf(error)}${stack}\n`);
   process.exitCode = error instanceof UsageError ? 2 : 1;
 }
+
+/** Where the lines of logs go. */
+export function toStderr(line: string): void {
+  process.stderr.write(`${line}\n`);
+}

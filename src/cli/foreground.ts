@@ -28,5 +28,5 @@ export async function runToEnd(running: Running): Promise<void> {
   process.exit(asked || CLOSED_BY_REQUEST.test(reason) ? 0 : 1);
 }
 
-/** Reasons that somebody gave on purpose, through the API or `cluster stop`. */
-const CLOSED_BY_REQUEST = /^(stopped|closed) by /;
+/** Reasons that somebody gave on purpose, in the sidebar or by `cluster stop`. */
+const CLOSED_BY_REQUEST = /^(stopped|closed) (by|in) /;

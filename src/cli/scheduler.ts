@@ -1,7 +1,9 @@
 /** `taskloom scheduler`: a scheduler in this process, without workers. */
 import { createToken } from '../comm/server.ts';
 import { createClusterId } from '../deploy/local.ts';
+import { Log } from '../diagnostics/log.ts';
 import { Scheduler } from '../scheduler/scheduler.ts';
+import { toStderr } from './failure.ts';
 import { runToEnd } from './foreground.ts';
 
 interface Options {
@@ -24,7 +26,8 @@ export async function runScheduler(options: Options): Promise<void> {
     token: given === undefined || given === '' ? createToken() : given,
     insecure: options.insecure === true,
     madeBy: { kind: 'cli', label: 'taskloom scheduler' },
-    connectionFile: true
+    connectionFile: true,
+    log: new Log('scheduler', toStderr)
   });
   const name = options.name ?? id;
   process.stdout.write(

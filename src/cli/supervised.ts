@@ -6,7 +6,8 @@
 import { readSupervisor } from '../config/supervised.ts';
 import type { Supervisor } from '../config/supervised.ts';
 import type { ProcessSetup } from '../config/process-messages.ts';
-import { messageOf } from './failure.ts';
+import { Log } from '../diagnostics/log.ts';
+import { messageOf, toStderr } from './failure.ts';
 
 /** ms for an orderly end when the parent has gone; then the process just ends. */
 const ORPHAN_GRACE_MS = 1000;
@@ -30,7 +31,10 @@ async function runScheduler(): Promise<void> {
   reportCrashes(supervisor);
   const { cluster } = supervisor.setup;
   const { Scheduler } = await loading;
-  const scheduler = await orFail(supervisor, Scheduler.start({ ...cluster, connectionFile: true }));
+  const scheduler = await orFail(
+    supervisor,
+    Scheduler.start({ ...cluster, connectionFile: true, log: new Log('scheduler', toStderr) })
+  );
   supervisor.report({ op: 'ready', address: scheduler.address });
   liveUntilClosed(supervisor, scheduler);
 }
@@ -81,7 +85,7 @@ async function runNanny(): Promise<void> {
     cluster,
     workers,
     shape,
-    onLog: line => process.stderr.write(`${line}\n`)
+    onLog: toStderr
   });
   if (lease) {
     supervisor.onParentGone(() => void nanny.close('the process that made it has ended'));

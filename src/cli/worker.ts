@@ -5,7 +5,7 @@ import { ConfigError } from '../base/errors.ts';
 import { findCluster, listConnectionFiles } from '../config/connection-file.ts';
 import { localShape } from '../deploy/shape.ts';
 import { parseResources, present } from './arguments.ts';
-import { UsageError } from './failure.ts';
+import { toStderr, UsageError } from './failure.ts';
 import { runToEnd } from './foreground.ts';
 
 interface Options {
@@ -64,7 +64,7 @@ export async function runWorker(target: string, options: Options): Promise<void>
     token: access.token,
     workers: shape.workers,
     shape: workerShape,
-    onLog: line => process.stderr.write(`${line}\n`)
+    onLog: toStderr
   });
   process.stdout.write(
     `${shape.workers} workers with ${shape.threads} threads each, for ${access.address}\n`

@@ -283,7 +283,7 @@ export class NannyState {
     slot.ends = slot.ends.filter(time => time > now - budgetWindowMs);
     slot.ends.push(now);
     if (neverReady && !this.everReady && ++this.failedStarts >= firstStarts) {
-      const lines = end.lastLines.slice(-10).map(line => `\n  ${line}`);
+      const lines = end.lastLines.map(line => `\n  ${line}`);
       this.close(`Workers do not start. ${slot.name}: ${reason}${lines.join('')}`, now);
       return;
     }

@@ -1,0 +1,141 @@
+/**
+ * The nanny over real processes: what it reads of them, ends and starts again.
+ */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, describe, expect, it } from 'vitest';
+import type { ClusterSetup } from '../../src/config/process-messages.ts';
+import { createNannyId } from '../../src/nanny/link.ts';
+import { Nanny } from '../../src/nanny/nanny.ts';
+import type { NannyOptions } from '../../src/nanny/nanny.ts';
+import { readResident } from '../../src/nanny/resident.ts';
+import { lives, ownRuntimeFolder, processes, until } from '../deploy/processes.ts';
+
+ownRuntimeFolder();
+
+const MIB = 2 ** 20;
+const TOKEN = 'token-of-the-test';
+const CLUSTER: ClusterSetup = {
+  id: 'local-test',
+  name: 'test',
+  kind: 'local',
+  token: TOKEN,
+  host: '127.0.0.1',
+  port: 0,
+  insecure: false,
+  madeBy: { kind: 'script', label: 'test' }
+};
+
+const lines: string[] = [];
+const nannies: Nanny[] = [];
+const environment = process.env['NODE_OPTIONS'];
+afterEach(async () => {
+  for (const nanny of nannies.splice(0)) await nanny.close('the test is over');
+  lines.length = 0;
+  if (environment === undefined) delete process.env['NODE_OPTIONS'];
+  else process.env['NODE_OPTIONS'] = environment;
+});
+
+function create(options: Partial<NannyOptions> = {}, memoryLimit = 0): Nanny {
+  const shape = { threads: 1, memoryLimit, host: '127.0.0.1', insecure: false, resources: {} };
+  const nanny = Nanny.create({
+    id: createNannyId(),
+    token: TOKEN,
+    cluster: CLUSTER,
+    workers: 1,
+    shape: { ...shape, root: process.cwd() },
+    onLog: line => lines.push(line),
+    ...options
+  });
+  nannies.push(nanny);
+  return nanny;
+}
+
+/** Runs `code` (CommonJS) in every worker process that is started from here on. */
+function inWorkers(code: string): () => void {
+  const folder = mkdtempSync(join(tmpdir(), 'taskloom-preload-'));
+  const file = join(folder, 'preload.cjs');
+  const only = `if (process.argv.includes('worker') && require('worker_threads').isMainThread)`;
+  writeFileSync(file, `${only} { ${code} }\n`);
+  process.env['NODE_OPTIONS'] = `--require=${file}`;
+  return () => rmSync(folder, { recursive: true, force: true });
+}
+
+const workerPids = (): number[] =>
+  processes()
+    .filter(seen => seen.parent === process.pid && seen.command.includes('worker --supervised'))
+    .map(seen => seen.pid);
+
+describe('a nanny', () => {
+  it('reads what its processes use', () => {
+    const read = new Map<number, number>();
+    readResident([process.pid, 2 ** 22 + 1], (pid, rss) => read.set(pid, rss));
+    const rss = read.get(process.pid) as number;
+    expect([...read.keys()]).toEqual([process.pid]);
+    expect(rss / process.memoryUsage.rss()).toBeGreaterThan(0.5);
+    expect(rss / process.memoryUsage.rss()).toBeLessThan(2);
+  });
+
+  it('ends a worker that outgrows its limit, says so, and starts another', async () => {
+    const clean = inWorkers(
+      `const kept = []; setInterval(() => kept.push(Buffer.alloc(${64 * MIB}, 1)), 100);`
+    );
+    const nanny = create({ settings: { backoffMs: 200 } }, 600 * MIB);
+    await nanny.running();
+    const [first] = workerPids();
+    await until('the worker is ended', () => !lives(first as number));
+    await until('it is said', () => lines.some(line => line.includes('out of memory')));
+    expect(lines.find(line => line.includes('out of memory'))).toMatch(
+      /^worker-0: out of memory \(limit 600 MiB\): it used \d+ MiB/
+    );
+    await until('another worker', () => workerPids().some(pid => pid !== first));
+    clean();
+  });
+
+  it('gives up, with the last lines, when workers cannot start', async () => {
+    const clean = inWorkers(`throw new Error('this machine is not for workers');`);
+    const nanny = create({ settings: { backoffMs: 10 } });
+    await expect(nanny.running()).rejects.toThrow(
+      /Workers do not start. worker-0: exit code 1.*this machine is not for workers/s
+    );
+    expect(await nanny.finished).toMatch(/Workers do not start/);
+    clean();
+  });
+
+  it('keeps the last lines of a worker that has ended', async () => {
+    const clean = inWorkers(`console.error('the last words');`);
+    const nanny = create();
+    await nanny.running();
+    process.kill(workerPids()[0] as number, 'SIGKILL');
+    const log = await until('its log', () => {
+      return nanny.logs().logs.find(({ source }) => source === 'worker-0, ended');
+    });
+    expect(log.lines).toContain('the last words');
+    clean();
+  });
+
+  it('kills a worker that will not end', async () => {
+    // A stopped process hears nothing: neither its input nor signals but SIGKILL.
+    const nanny = create({ settings: { endLimitMs: 300 } });
+    await nanny.running();
+    const [pid] = workerPids();
+    process.kill(pid as number, 'SIGSTOP');
+    await nanny.close('done');
+    expect(lives(pid as number)).toBe(false);
+  });
+
+  it('says so when its scheduler refuses it', async () => {
+    const owner = create({ workers: 0 });
+    await owner.running();
+    const shape = { threads: 1, memoryLimit: 0, host: '127.0.0.1', insecure: false };
+    const stranger = Nanny.create({
+      id: createNannyId(),
+      token: 'wrong',
+      schedulerAddress: owner.address,
+      workers: 0,
+      shape: { ...shape, resources: {}, root: '.' }
+    });
+    await expect(stranger.running()).rejects.toThrow(/cannot reach .* refused the token/);
+  });
+});

@@ -144,14 +144,17 @@ export function writeData(socket: Socket, message: DataMessage): boolean {
   return more;
 }
 
-/** Answers one request. Rejections become an answer with `error` and the link goes on. */
-export type DataHandler = (message: DataMessage) => Promise<DataMessage>;
+/**
+ * Answers one request; `socket` is where the answer will be written. Rejections become an answer
+ * with `error` and the link goes on.
+ */
+export type DataHandler = (message: DataMessage, socket: Socket) => Promise<DataMessage>;
 
 /** Serves requests on a socket that the server has upgraded. */
 export function serveData(socket: Socket, first: Uint8Array, handler: DataHandler): void {
   const reader = new DataReader(message => {
     const id = message.head['id'];
-    handler(message).then(
+    handler(message, socket).then(
       answer => {
         if (!socket.destroyed)
           writeData(socket, { head: { ...answer.head, id }, frames: answer.frames });

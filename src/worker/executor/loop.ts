@@ -1,0 +1,409 @@
+/**
+ * What runs in an executor thread: takes tasks one at a time, decodes their arguments, calls the
+ * user's function, awaits it if need be, and serialises the result at once, so that ending this
+ * thread loses no value. User code runs here and nowhere else.
+ */
+import { receiveMessageOnPort } from 'node:worker_threads';
+import type { MessagePort } from 'node:worker_threads';
+import { WorkerMemoryError } from '../../base/errors.ts';
+import { formatBytes } from '../../config/memory.ts';
+import { decodeWithCode, loadImports, rebuildFunction } from '../../serialize/rebuild.ts';
+import { deserializeValue, serializeValue, unpackFrames } from '../../serialize/value.ts';
+import type { Serialized } from '../../serialize/value.ts';
+import { ownFailure, userFailure } from './failure.ts';
+import { LiveValues } from './live.ts';
+import { BEGUN } from './messages.ts';
+import type {
+  DropBatch,
+  FromThread,
+  SentFunction,
+  SentValue,
+  TaskBatch,
+  ThreadSetup,
+  ToThread
+} from './messages.ts';
+import { Results } from './results.ts';
+
+/** Results are sent when so many have gathered, or after so many ms, or so many bytes. */
+const BATCH = 32;
+const BATCH_MS = 2;
+const BATCH_BYTES = 4 * 1024 * 1024;
+
+type Callable = (...args: unknown[]) => unknown;
+
+/** A callable and how many futures it has captured. */
+interface Built {
+  fn: Callable;
+  captured: number;
+}
+
+interface Call {
+  fn: Callable;
+  args: unknown[];
+}
+
+interface Task {
+  seq: number;
+  cell: number;
+  tid: number;
+  key: string;
+  fn: number;
+  args: Uint8Array;
+  /** Values of its dependencies. */
+  inputs: unknown[];
+  announce: boolean;
+}
+
+export class ExecutorLoop {
+  private readonly setup: ThreadSetup;
+  private readonly port: MessagePort;
+  private readonly live: LiveValues;
+  private readonly blobs = new Map<number, SentFunction>();
+  private readonly functions = new Map<number, Built>();
+  private queue: Task[] = [];
+  private head = 0;
+  private readonly results = new Results();
+  private running = false;
+  private lastSent = 0;
+  /** The task whose code runs, and how to fail it from outside (an exception in its callback). */
+  private current: Task | null = null;
+  private failCurrent: ((error: unknown) => void) | null = null;
+
+  constructor(setup: ThreadSetup, port: MessagePort) {
+    this.setup = setup;
+    this.port = port;
+    this.live = new LiveValues(setup.liveBytes);
+    port.on('message', (message: ToThread) => {
+      this.receive(message);
+      if (!this.running) void this.run();
+    });
+  }
+
+  /** Key of the running task, or ''. */
+  get currentKey(): string {
+    return this.current?.key ?? '';
+  }
+
+  send(message: FromThread, transfers: ArrayBuffer[] = []): void {
+    this.port.postMessage(message, transfers);
+  }
+
+  /** An exception nobody caught: the task that runs has failed with it. False when none runs. */
+  uncaught(error: unknown): boolean {
+    if (this.failCurrent === null) return false;
+    this.failCurrent(error);
+    return true;
+  }
+
+  private receive(message: ToThread): void {
+    if (message.op === 'drop') this.drop(message);
+    else this.accept(message);
+  }
+
+  private drop(message: DropBatch): void {
+    for (const tid of message.tids) this.live.delete(tid);
+    for (const fn of message.fns) {
+      this.blobs.delete(fn);
+      this.functions.delete(fn);
+    }
+  }
+
+  /** Puts tasks in the queue with their inputs, which later drops and evictions cannot take away. */
+  private accept(batch: TaskBatch): void {
+    for (const sent of batch.functions) this.blobs.set(sent.fn, sent);
+    const sent = new Map(batch.values.map(value => [value.tid, value]));
+    const lacking: number[] = [];
+    for (let i = 0; i < batch.seqs.length; i++) {
+      const inputs = this.inputsOf(batch.deps[i] ?? null, sent);
+      if (inputs === null) {
+        lacking.push(batch.seqs[i] as number);
+        continue;
+      }
+      this.queue.push({
+        seq: batch.seqs[i] as number,
+        cell: batch.cells[i] as number,
+        tid: batch.tids[i] as number,
+        key: batch.keys[i] as string,
+        fn: batch.fns[i] as number,
+        args: batch.args.subarray(batch.argOffsets[i], batch.argOffsets[i + 1]),
+        inputs,
+        announce: batch.announce[i] === 1
+      });
+    }
+    if (lacking.length > 0) this.send({ op: 'lacking', seqs: lacking });
+  }
+
+  private inputsOf(deps: number[] | null, sent: Map<number, SentValue>): unknown[] | null {
+    if (deps === null) return NO_INPUTS;
+    const inputs: unknown[] = [];
+    for (const tid of deps) {
+      if (this.live.has(tid)) inputs.push(this.live.get(tid));
+      else {
+        const value = sent.get(tid);
+        if (value === undefined) return null;
+        inputs.push(new Undecoded(value));
+      }
+    }
+    return inputs;
+  }
+
+  /** Runs until the queue is empty. */
+  private async run(): Promise<void> {
+    this.running = true;
+    for (let task = this.next(); task !== null; task = this.next()) {
+      const { cells } = this.setup;
+      if (Atomics.compareExchange(cells, task.cell, task.seq, BEGUN) !== task.seq) continue;
+      Atomics.store(cells, 0, task.seq);
+      this.current = task;
+      const pending = this.execute(task);
+      if (pending !== null) {
+        this.flush();
+        await pending;
+      }
+      this.current = null;
+      Atomics.store(cells, 0, 0);
+      this.flushIfDue();
+    }
+    this.running = false;
+  }
+
+  /** The next task; before giving up, what has come meanwhile is looked at. */
+  private next(): Task | null {
+    if (this.head === this.queue.length) {
+      this.queue = [];
+      this.head = 0;
+      this.flush();
+      const waiting = receiveMessageOnPort(this.port) as { message: ToThread } | undefined;
+      if (waiting !== undefined) this.receive(waiting.message);
+      if (this.queue.length === 0) return null;
+    }
+    return this.queue[this.head++] ?? null;
+  }
+
+  private flushIfDue(): void {
+    const due = performance.now() - this.lastSent > BATCH_MS;
+    if (due || this.results.size >= BATCH || this.results.bytes >= BATCH_BYTES) this.flush();
+  }
+
+  private flush(): void {
+    this.lastSent = performance.now();
+    if (this.results.size === 0) return;
+    const { batch, transfers } = this.results.take(this.live.takeEvicted());
+    this.send(batch, transfers);
+  }
+
+  /** Null when it has ended; a promise when it goes on. */
+  private execute(task: Task): Promise<void> | null {
+    if (task.announce) this.send({ op: 'began', seq: task.seq });
+    const start = performance.now();
+    let call: Call | Promise<Call>;
+    try {
+      call = this.prepare(task);
+    } catch (error) {
+      this.failToStart(task, start, error);
+      return null;
+    }
+    return call instanceof Promise
+      ? this.callLater(task, start, call)
+      : this.call(task, start, call);
+  }
+
+  private async callLater(task: Task, start: number, preparing: Promise<Call>): Promise<void> {
+    let call: Call;
+    try {
+      call = await preparing;
+    } catch (error) {
+      this.failToStart(task, start, error);
+      return;
+    }
+    await this.call(task, start, call);
+  }
+
+  private call(task: Task, start: number, { fn, args }: Call): Promise<void> | null {
+    let value: unknown;
+    try {
+      value = fn(...args);
+    } catch (error) {
+      this.fail(task, start, userFailure(error));
+      return null;
+    }
+    if (isThenable(value)) return this.settle(task, start, value);
+    this.succeed(task, start, value);
+    return null;
+  }
+
+  private async settle(task: Task, start: number, value: PromiseLike<unknown>): Promise<void> {
+    const uncaught = new Promise<never>((_resolve, reject) => {
+      this.failCurrent = reject;
+    });
+    try {
+      this.succeed(task, start, await Promise.race([value, uncaught]));
+    } catch (error) {
+      this.fail(task, start, userFailure(error));
+    } finally {
+      this.failCurrent = null;
+    }
+  }
+
+  /** Function and arguments; a promise when modules must be imported first. */
+  private prepare(task: Task): Call | Promise<Call> {
+    const args = unpackFrames(task.args);
+    const waiting = this.importsOf(task, args);
+    if (waiting !== null) return waiting.then(() => this.assemble(task, args));
+    return this.assemble(task, args);
+  }
+
+  private importsOf(task: Task, args: Serialized): Promise<unknown> | null {
+    let waiting: Promise<void>[] | null = null;
+    const add = (value: Serialized): void => {
+      if (value.family !== 'js' || value.frames[0] === undefined) return;
+      const loading = loadImports(value.frames[0], this.setup.root);
+      if (loading !== undefined) (waiting ??= []).push(loading);
+    };
+    add(args);
+    for (const input of task.inputs) if (input instanceof Undecoded) add(input.sent);
+    return waiting === null ? null : Promise.all(waiting);
+  }
+
+  private assemble(task: Task, args: Serialized): Call | Promise<Call> {
+    const built = this.functionOf(task);
+    if (built instanceof Promise) {
+      return built.then(known => this.withArguments(task, args, known));
+    }
+    return this.withArguments(task, args, built);
+  }
+
+  private withArguments(task: Task, args: Serialized, { fn, captured }: Built): Call {
+    const resolve = (index: number): unknown => this.inputOf(task, captured + index);
+    const values = decodeValue(args, this.setup.root, resolve);
+    if (!Array.isArray(values)) throw new Error('its arguments are not a list');
+    return { fn, args: values };
+  }
+
+  /**
+   * The callable, made once a function number. One that has captured futures is made for every
+   * task: its captured futures are the first of the task's dependencies.
+   */
+  private functionOf(task: Task): Built | Promise<Built> {
+    const known = this.functions.get(task.fn);
+    if (known !== undefined) return known;
+    const sent = this.blobs.get(task.fn);
+    if (sent === undefined) throw new Error(`function ${task.fn} was not sent to this executor`);
+    let captured = 0;
+    const resolve = (index: number): unknown => {
+      captured = Math.max(captured, index + 1);
+      return this.inputOf(task, index);
+    };
+    const keep = (fn: unknown): Built => {
+      const built = { fn: fn as Callable, captured };
+      if (captured === 0 && this.blobs.has(task.fn)) this.functions.set(task.fn, built);
+      return built;
+    };
+    const made = rebuildFunction(sent.blob, { root: this.setup.root, resolve });
+    return made instanceof Promise ? made.then(keep) : keep(made);
+  }
+
+  /** The value of a dependency, decoded when it is first asked for. */
+  private inputOf(task: Task, index: number): unknown {
+    if (index >= task.inputs.length) throw new Error(`it has no dependency number ${index}`);
+    const input = task.inputs[index];
+    if (!(input instanceof Undecoded)) return input;
+    const { tid } = input.sent;
+    const value = this.live.has(tid) ? this.live.get(tid) : this.decodeInput(input.sent);
+    task.inputs[index] = value;
+    return value;
+  }
+
+  private decodeInput(sent: SentValue): unknown {
+    const value = decodeValue(sent, this.setup.root);
+    let nbytes = 0;
+    for (const frame of sent.frames) nbytes += frame.length;
+    this.live.put(sent.tid, value, nbytes);
+    return value;
+  }
+
+  private succeed(task: Task, start: number, value: unknown): void {
+    const stop = performance.now();
+    try {
+      const serialized = serializeValue(value, { root: 'result' });
+      let nbytes = 0;
+      for (const frame of serialized.frames) nbytes += frame.length;
+      const { memoryLimit } = this.setup;
+      if (memoryLimit > 0 && nbytes > memoryLimit) throw tooLarge(task.key, nbytes, memoryLimit);
+      const live = task.tid >= 0 && this.live.put(task.tid, value, nbytes);
+      const began = performance.timeOrigin + start;
+      this.results.success(
+        task.seq,
+        began,
+        stop - start,
+        serialized,
+        nbytes,
+        typeName(value),
+        live
+      );
+    } catch (error) {
+      const what =
+        error instanceof WorkerMemoryError
+          ? `Task ${task.key}`
+          : `The result of task ${task.key} cannot leave its executor`;
+      this.fail(task, start, ownFailure(error, what));
+    }
+  }
+
+  private failToStart(task: Task, start: number, error: unknown): void {
+    this.fail(task, start, ownFailure(error, `Task ${task.key} could not be started`));
+  }
+
+  private fail(task: Task, start: number, failure: ReturnType<typeof userFailure>): void {
+    const began = performance.timeOrigin + start;
+    this.results.failure(task.seq, began, performance.now() - start, failure);
+  }
+}
+
+const NO_INPUTS: unknown[] = [];
+
+/** An input that came as frames and has not been asked for. */
+class Undecoded {
+  readonly sent: SentValue;
+
+  constructor(sent: SentValue) {
+    this.sent = sent;
+  }
+}
+
+function decodeValue(
+  value: Serialized,
+  root: string,
+  resolve?: (index: number) => unknown
+): unknown {
+  if (value.family === 'plain') return deserializeValue(value);
+  return decodeWithCode(value.frames, resolve === undefined ? { root } : { root, resolve });
+}
+
+function tooLarge(key: string, nbytes: number, limit: number): WorkerMemoryError {
+  return new WorkerMemoryError(
+    key,
+    `its result is ${formatBytes(nbytes)}, the worker's limit ${formatBytes(limit)}. Return less, ` +
+      `split the task, or give the workers more memory (memoryLimit).`
+  );
+}
+
+function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return (
+    typeof value === 'object' &&
+    value !== null &&
+    typeof (value as { then?: unknown }).then === 'function'
+  );
+}
+
+/** What people call the type of a value. */
+export function typeName(value: unknown): string {
+  if (value === null) return 'null';
+  if (typeof value !== 'object') return typeof value;
+  try {
+    const name: unknown = value.constructor?.name;
+    return typeof name === 'string' && name !== '' ? name : 'Object';
+  } catch {
+    return 'Object';
+  }
+}

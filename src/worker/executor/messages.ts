@@ -1,0 +1,112 @@
+/**
+ * What the control thread and an executor thread say to each other. Batches of columns; all small
+ * arguments and results of a batch lie in one buffer that is handed over, not copied.
+ *
+ * Every task that is handed over has a sequence number and a cell of shared memory that holds it
+ * while the task has not begun. Whoever replaces the number first has it: the thread (BEGUN) to run
+ * it, or the control thread (TAKEN) to take it back. Cell 0 holds the number of the running task.
+ */
+import type { Family } from '../../serialize/value.ts';
+
+export const BEGUN = -1;
+export const TAKEN = -2;
+
+/** What a thread is told when it is made. */
+export interface ThreadSetup {
+  cells: Int32Array;
+  /** Folder from which tasks' imports are resolved. */
+  root: string;
+  /** Address of the worker, for error records. */
+  address: string;
+  /** Largest result in bytes; 0 = no limit. */
+  memoryLimit: number;
+  /** Bytes of values that are kept live. */
+  liveBytes: number;
+}
+
+/** A value that the thread does not have yet. */
+export interface SentValue {
+  tid: number;
+  family: Family;
+  frames: Uint8Array[];
+}
+
+export interface SentFunction {
+  fn: number;
+  name: string;
+  blob: Uint8Array;
+}
+
+/** To the thread. */
+export interface TaskBatch {
+  op: 'tasks';
+  functions: SentFunction[];
+  values: SentValue[];
+  seqs: number[];
+  cells: number[];
+  tids: number[];
+  keys: string[];
+  fns: number[];
+  /** Dependencies of each task, in the order its arguments refer to them; null = none. */
+  deps: (number[] | null)[];
+  /** 1: say when it begins. */
+  announce: number[];
+  /** Arguments of all tasks (packFrames), one after the other. */
+  args: Uint8Array;
+  argOffsets: number[];
+}
+/** Values and functions that nobody will ask for again. */
+export interface DropBatch {
+  op: 'drop';
+  tids: number[];
+  fns: number[];
+}
+export type ToThread = TaskBatch | DropBatch;
+
+/** What an error record needs of a failure; key and worker are added by the control thread. */
+export interface Failure {
+  code: string;
+  message: string;
+  traceback: string;
+  exception: Uint8Array | null;
+}
+
+/** From the thread: what has ended since the last batch. */
+export interface ResultBatch {
+  op: 'results';
+  seqs: number[];
+  starts: number[];
+  durations: number[];
+  nbytes: number[];
+  types: string[];
+  families: Family[];
+  /** How many frames each value has; 0 = it failed, see failures. */
+  counts: number[];
+  /** Lengths of all frames; a frame is the next part of `small`, or if negative the next of `large`. */
+  lengths: number[];
+  small: Uint8Array;
+  large: Uint8Array[];
+  /** 1: the value is live in this thread. */
+  live: number[];
+  failures: Failure[];
+  /** Values that are live no more. */
+  evicted: number[];
+}
+/** A task that asked for it begins. */
+export interface BeganMessage {
+  op: 'began';
+  seq: number;
+}
+/** It needs values that were thought to be live: send it again with all of them. */
+export interface LackingMessage {
+  op: 'lacking';
+  seqs: number[];
+}
+/** Text that a task wrote. */
+export interface LogMessage {
+  op: 'log';
+  key: string;
+  level: 'info' | 'error';
+  text: string;
+}
+export type FromThread = ResultBatch | BeganMessage | LackingMessage | LogMessage;

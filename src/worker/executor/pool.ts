@@ -1,0 +1,372 @@
+/**
+ * All executor threads of a worker: one slot each. Gives every task to the thread that suits it
+ * best (idle first, then where its inputs are live), moves queued tasks from a thread that is
+ * taking long to one that is idle, and replaces threads that die. A dead thread is blamed only on
+ * the task that ran in it.
+ */
+import { LIMITS } from '../../protocol/limits.ts';
+import type { ErrorRecord } from '../../protocol/messages.ts';
+import { packFrames } from '../../serialize/value.ts';
+import { formatBytes } from '../../config/memory.ts';
+import type { ExecuteSuccess } from '../state/events.ts';
+import type { StoredValue, ValueStore } from '../store.ts';
+import type { FromThread, ResultBatch, SentFunction } from './messages.ts';
+import { framesOf } from './results.ts';
+import { ExecutorThread } from './thread.ts';
+import type { Death, Handed } from './thread.ts';
+
+const MIB = 2 ** 20;
+const LIVE_BYTES = 64 * MIB;
+/** Part of a worker's memory that the heaps of its threads may fill together. */
+const HEAP_SHARE = 0.8;
+const LEAST_HEAP_MB = 64;
+/** Tasks that are handed to one thread at once, at most, for each thread there is. */
+const DEPTH = 65;
+
+/** A task to be run; its inputs are in the store. */
+export interface TaskToRun {
+  tid: number;
+  runId: number;
+  key: string;
+  fn: number;
+  args: Uint8Array;
+  deps: number[];
+  /** Say when it begins. */
+  announce: boolean;
+  /** Pack small results for sending along. */
+  wanted: boolean;
+}
+
+export interface PoolEvents {
+  /** The values of these are in the store. */
+  onSuccess(event: ExecuteSuccess): void;
+  onFailure(
+    task: { tid: number; runId: number },
+    error: ErrorRecord,
+    lane: number,
+    start: number,
+    duration: number
+  ): void;
+  onReturned(tids: number[], runIds: number[]): void;
+  onKilled(tid: number, runId: number): void;
+  onBegan(tid: number, runId: number): void;
+  onLog(level: 'info' | 'error', key: string, text: string): void;
+}
+
+export interface PoolOptions {
+  nthreads: number;
+  /** Bytes; 0 = no limit. */
+  memoryLimit: number;
+  root: string;
+  address: string;
+  store: ValueStore;
+  events: PoolEvents;
+}
+
+export class ExecutorPool {
+  private readonly options: PoolOptions;
+  private readonly threads: ExecutorThread[] = [];
+  private readonly functions = new Map<number, SentFunction>();
+  private readonly tasks = new Map<number, { task: TaskToRun; handed: Handed; lane: number }>();
+  private readonly killing = new Set<number>();
+  private readonly heapMb: number;
+  private closed = false;
+
+  constructor(options: PoolOptions) {
+    this.options = options;
+    const share = (options.memoryLimit * HEAP_SHARE) / options.nthreads / MIB;
+    this.heapMb = options.memoryLimit === 0 ? 0 : Math.max(LEAST_HEAP_MB, Math.floor(share));
+    for (let lane = 0; lane < options.nthreads; lane++) this.threads.push(this.start(lane));
+  }
+
+  private start(lane: number): ExecutorThread {
+    const { nthreads, memoryLimit, root, address } = this.options;
+    const tenth = memoryLimit === 0 ? LIVE_BYTES : (memoryLimit * 0.1) / nthreads;
+    return new ExecutorThread({
+      lane,
+      capacity: DEPTH * nthreads,
+      setup: { root, address, memoryLimit, liveBytes: Math.min(LIVE_BYTES, tenth) },
+      heapMb: this.heapMb,
+      onMessage: (thread, message) => this.receive(thread, message),
+      onDeath: (thread, death) => this.died(thread, death)
+    });
+  }
+
+  /** Threads that run nothing. */
+  get idle(): number {
+    return this.threads.filter(thread => thread.queue.size === 0).length;
+  }
+
+  addFunction(fn: number, name: string, blob: Uint8Array): void {
+    // Its own copy: a view of a larger buffer would be sent to threads with all of that buffer.
+    this.functions.set(fn, { fn, name, blob: Uint8Array.from(blob) });
+  }
+
+  functionName(fn: number): string {
+    return this.functions.get(fn)?.name ?? '';
+  }
+
+  forgetFunctions(fns: readonly number[]): void {
+    for (const fn of fns) this.functions.delete(fn);
+    for (const thread of this.threads) {
+      const known = fns.filter(fn => thread.known.has(fn));
+      if (known.length > 0) thread.drop([], known);
+    }
+  }
+
+  /** Hands a task to a thread; `flush` sends it. */
+  execute(task: TaskToRun): void {
+    this.handTo(this.choose(task), task);
+  }
+
+  flush(): void {
+    for (const thread of this.threads) thread.post();
+  }
+
+  /** These values are gone from the store. */
+  drop(tids: readonly number[]): void {
+    for (const thread of this.threads) {
+      if (thread.live.size === 0) continue;
+      const live = tids.filter(tid => thread.live.has(tid));
+      if (live.length > 0) thread.drop(live, []);
+    }
+  }
+
+  /** Takes back what has not begun. */
+  recall(tids: readonly number[], runIds: readonly number[]): void {
+    const returned: number[] = [];
+    const runs: number[] = [];
+    tids.forEach((tid, i) => {
+      const entry = this.tasks.get(tid);
+      if (entry === undefined || entry.task.runId !== runIds[i]) return;
+      if (!this.threads[entry.lane]?.recall(entry.handed)) return;
+      this.tasks.delete(tid);
+      returned.push(tid);
+      runs.push(entry.task.runId);
+    });
+    if (returned.length > 0) this.options.events.onReturned(returned, runs);
+  }
+
+  /** Ends an execution, and its thread if it runs there; `onKilled` follows unless it ended first. */
+  kill(tid: number, runId: number): void {
+    const entry = this.tasks.get(tid);
+    if (entry === undefined || entry.task.runId !== runId) return;
+    const thread = this.threads[entry.lane];
+    if (thread === undefined) return;
+    if (thread.recall(entry.handed)) {
+      this.tasks.delete(tid);
+      this.options.events.onKilled(tid, runId);
+      return;
+    }
+    this.killing.add(tid);
+    thread.kill();
+  }
+
+  /** Numbers of the tasks whose code runs now. */
+  running(): number[] {
+    const tids: number[] = [];
+    for (const { handed, lane } of this.tasks.values()) {
+      if (this.threads[lane]?.hasBegun(handed)) tids.push(handed.tid);
+    }
+    return tids;
+  }
+
+  async close(): Promise<void> {
+    this.closed = true;
+    await Promise.all(this.threads.map(thread => thread.close()));
+  }
+
+  /** The idle thread with most of its inputs, else the one with the shortest queue. */
+  private choose(task: TaskToRun): ExecutorThread {
+    let best = this.threads[0] as ExecutorThread;
+    if (this.threads.length === 1) return best;
+    let bestQueue = Number.POSITIVE_INFINITY;
+    let bestLive = -1;
+    for (const thread of this.threads) {
+      if (thread.room === 0) continue;
+      const queue = thread.queue.size;
+      if (queue > bestQueue) continue;
+      const live = this.liveBytes(thread, task);
+      if (queue === bestQueue && live <= bestLive) continue;
+      best = thread;
+      bestQueue = queue;
+      bestLive = live;
+    }
+    return best;
+  }
+
+  private liveBytes(thread: ExecutorThread, task: TaskToRun): number {
+    let bytes = 0;
+    for (const tid of task.deps) {
+      if (thread.live.has(tid)) bytes += this.options.store.get(tid)?.nbytes ?? 0;
+    }
+    return bytes;
+  }
+
+  private handTo(thread: ExecutorThread, task: TaskToRun): void {
+    const { store } = this.options;
+    const sent = this.functions.get(task.fn);
+    if (sent !== undefined && !thread.known.has(task.fn)) thread.sendFunction(sent);
+    for (const tid of task.deps) {
+      const value = thread.live.has(tid) ? undefined : store.get(tid);
+      if (value !== undefined) thread.sendValue({ tid, ...compact(value) });
+    }
+    const { tid, runId, key, fn, args, announce } = task;
+    const deps = task.deps.length === 0 ? null : task.deps;
+    const handed = thread.hand({ tid, runId, key, fn, args, deps, announce });
+    this.tasks.set(tid, { task, handed, lane: thread.lane });
+  }
+
+  private receive(thread: ExecutorThread, message: FromThread): void {
+    switch (message.op) {
+      case 'results':
+        return this.results(thread, message);
+      case 'began': {
+        const task = thread.queue.get(message.seq);
+        if (task !== undefined) this.options.events.onBegan(task.tid, task.runId);
+        return;
+      }
+      case 'lacking':
+        return this.sendAgain(thread, message.seqs);
+      case 'log':
+        return this.options.events.onLog(message.level, message.key, message.text);
+    }
+  }
+
+  private results(thread: ExecutorThread, batch: ResultBatch): void {
+    for (const tid of batch.evicted) thread.live.delete(tid);
+    const event = emptySuccess();
+    const values = framesOf(batch);
+    let failed = 0;
+    for (let i = 0; i < batch.seqs.length; i++) {
+      const handed = thread.finish(batch.seqs[i] as number);
+      const failure = batch.counts[i] === 0 ? batch.failures[failed++] : undefined;
+      if (handed === undefined) continue;
+      const { tid, runId, key } = handed;
+      const start = batch.starts[i] as number;
+      const duration = batch.durations[i] as number;
+      if (failure !== undefined) {
+        this.tasks.delete(tid);
+        const error = { ...failure, blame: key, worker: this.options.address };
+        this.options.events.onFailure({ tid, runId }, error, thread.lane, start, duration);
+        continue;
+      }
+      const value: StoredValue = {
+        family: batch.families[i] as StoredValue['family'],
+        frames: values[i] as Uint8Array[],
+        nbytes: batch.nbytes[i] as number,
+        type: batch.types[i] as string
+      };
+      if (batch.live[i] === 1) thread.live.add(tid);
+      this.succeeded(event, value, tid, runId);
+      event.lanes.push(thread.lane);
+      event.starts.push(start);
+      event.durations.push(duration);
+    }
+    if (event.tids.length > 0) this.options.events.onSuccess(event);
+    if (thread.queue.size === 0) this.balance(thread);
+  }
+
+  private succeeded(event: ExecuteSuccess, value: StoredValue, tid: number, runId: number): void {
+    this.options.store.put(tid, value);
+    const small = value.nbytes + 4 + 4 * value.frames.length <= LIMITS.inlineResultBytes;
+    const wanted = this.tasks.get(tid)?.task.wanted === true;
+    this.tasks.delete(tid);
+    event.tids.push(tid);
+    event.runIds.push(runId);
+    event.nbytes.push(value.nbytes);
+    event.types.push(value.type);
+    event.inline.push(wanted && small ? packFrames(value) : null);
+  }
+
+  /** Values it counted on had been pushed out of the thread. */
+  private sendAgain(thread: ExecutorThread, seqs: readonly number[]): void {
+    for (const seq of seqs) {
+      const handed = thread.queue.get(seq);
+      const entry = handed === undefined ? undefined : this.tasks.get(handed.tid);
+      if (handed === undefined || entry === undefined || !thread.recall(handed)) continue;
+      for (const tid of entry.task.deps) thread.live.delete(tid);
+      this.handTo(thread, entry.task);
+    }
+    thread.post();
+  }
+
+  /** Gives an idle thread half of what waits behind the task of another. */
+  private balance(idle: ExecutorThread): void {
+    let longest: ExecutorThread | null = null;
+    for (const thread of this.threads) {
+      if (thread.queue.size > Math.max(1, longest?.queue.size ?? 1)) longest = thread;
+    }
+    if (longest === null) return;
+    const waiting = [...longest.queue.values()].filter(task => !longest.hasBegun(task));
+    // The nearest half stays where it is: it is about to be run.
+    for (const handed of waiting.slice(Math.floor(waiting.length / 2))) {
+      const entry = this.tasks.get(handed.tid);
+      if (entry !== undefined && longest.recall(handed)) this.handTo(idle, entry.task);
+    }
+    idle.post();
+  }
+
+  private died(thread: ExecutorThread, death: Death): void {
+    if (this.closed) return;
+    this.threads[thread.lane] = this.start(thread.lane);
+    const { events } = this.options;
+    const returned: Handed[] = [];
+    for (const task of death.running === null ? death.others : [death.running, ...death.others]) {
+      this.tasks.delete(task.tid);
+      if (this.killing.delete(task.tid)) events.onKilled(task.tid, task.runId);
+      else if (task !== death.running || death.killed) returned.push(task);
+      else this.blame(thread, task, death);
+    }
+    if (returned.length > 0) {
+      events.onReturned(
+        returned.map(task => task.tid),
+        returned.map(task => task.runId)
+      );
+    }
+  }
+
+  private blame(thread: ExecutorThread, task: Handed, death: Death): void {
+    const { nthreads, memoryLimit, address, events } = this.options;
+    const heap =
+      this.heapMb > 0 ? `its executor's heap of ${formatBytes(this.heapMb * MIB)}` : 'heap';
+    const limit =
+      memoryLimit > 0 ? ` (worker limit ${formatBytes(memoryLimit)}, ${nthreads} threads)` : '';
+    const message = death.outOfMemory
+      ? `Task ${task.key} needed more than ${heap}${limit}. Give the workers more memory ` +
+        `(memoryLimit), use fewer threads a worker, or make the task smaller.`
+      : `Task ${task.key} ended its executor (exit code ${death.exitCode}), as process.exit() does. ` +
+        `Return from the task or throw an error instead.`;
+    const code = death.outOfMemory ? 'WORKER_MEMORY' : 'EXECUTOR_DIED';
+    events.onLog('error', task.key, message);
+    events.onFailure(
+      task,
+      { code, message, traceback: '', exception: null, blame: task.key, worker: address },
+      thread.lane,
+      Date.now(),
+      0
+    );
+  }
+}
+
+/** Frames that can be sent without a larger buffer that they are part of. */
+function compact(value: StoredValue): Pick<StoredValue, 'family' | 'frames'> {
+  const frames = value.frames.map(frame =>
+    frame.byteLength * 2 < frame.buffer.byteLength ? frame.slice() : frame
+  );
+  return { family: value.family, frames };
+}
+
+function emptySuccess(): ExecuteSuccess {
+  return {
+    op: 'execute-success',
+    tids: [],
+    runIds: [],
+    nbytes: [],
+    types: [],
+    lanes: [],
+    starts: [],
+    durations: [],
+    inline: []
+  };
+}

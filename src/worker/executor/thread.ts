@@ -1,0 +1,202 @@
+/**
+ * The control thread's side of one executor thread: what it has been handed, what is live in it,
+ * and its life. It is made anew by its pool when it has died.
+ */
+import { resourceLimits as ownLimits, Worker } from 'node:worker_threads';
+import { BEGUN, TAKEN } from './messages.ts';
+import type { FromThread, SentFunction, SentValue, ThreadSetup, ToThread } from './messages.ts';
+
+/** A task as it is handed to a thread. */
+export interface Handed {
+  tid: number;
+  runId: number;
+  key: string;
+  fn: number;
+  args: Uint8Array;
+  deps: number[] | null;
+  /** 1: say when it begins. */
+  announce: boolean;
+  seq: number;
+  cell: number;
+}
+
+/** How a thread ended. */
+export interface Death {
+  /** The task whose code ran, or null. */
+  running: Handed | null;
+  /** Those that had not begun, or whose results were lost with the thread. */
+  others: Handed[];
+  outOfMemory: boolean;
+  exitCode: number;
+  /** It was ended by `kill`. */
+  killed: boolean;
+}
+
+export interface ThreadOptions {
+  lane: number;
+  /** How many tasks can be handed over at once. */
+  capacity: number;
+  setup: Omit<ThreadSetup, 'cells'>;
+  /** 0 = Node's own. */
+  heapMb: number;
+  onMessage(thread: ExecutorThread, message: FromThread): void;
+  onDeath(thread: ExecutorThread, death: Death): void;
+}
+
+/** The file a thread runs: beside the bundle, or beside this source. */
+function entry(): URL {
+  const url = import.meta.url;
+  if (url.endsWith('.mjs')) return new URL('./executor.mjs', url);
+  return new URL(url.endsWith('.ts') ? './thread-main.ts' : './thread-main.js', url);
+}
+
+export class ExecutorThread {
+  readonly lane: number;
+  /** What is handed over and not finished, by sequence number, in the order of handing over. */
+  readonly queue = new Map<number, Handed>();
+  /** Values that are live in the thread, as far as is known here. */
+  readonly live = new Set<number>();
+  readonly known = new Set<number>();
+  private readonly cells: Int32Array;
+  private readonly freeCells: number[] = [];
+  private readonly worker: Worker;
+  private readonly options: ThreadOptions;
+  private nextSeq = 1;
+  private killed = false;
+  private outOfMemory = false;
+  /** Not posted yet. */
+  private pending: Handed[] = [];
+  private values: SentValue[] = [];
+  private functions: SentFunction[] = [];
+
+  constructor(options: ThreadOptions) {
+    this.options = options;
+    this.lane = options.lane;
+    this.cells = new Int32Array(new SharedArrayBuffer(4 * (options.capacity + 1)));
+    for (let cell = options.capacity; cell > 0; cell--) this.freeCells.push(cell);
+    this.worker = new Worker(entry(), {
+      workerData: { ...options.setup, cells: this.cells },
+      execArgv: [],
+      stdin: false,
+      ...(options.heapMb > 0
+        ? { resourceLimits: { ...ownLimits, maxOldGenerationSizeMb: options.heapMb } }
+        : {})
+    });
+    this.worker.on('message', (message: FromThread) => options.onMessage(this, message));
+    this.worker.on('error', error => {
+      this.outOfMemory = (error as { code?: string }).code === 'ERR_WORKER_OUT_OF_MEMORY';
+    });
+    this.worker.once('exit', code => this.ended(code));
+  }
+
+  /** How many more it can be handed. */
+  get room(): number {
+    return this.freeCells.length;
+  }
+
+  /** Queues a task for the next `post`. */
+  hand(task: Omit<Handed, 'seq' | 'cell'>): Handed {
+    const cell = this.freeCells.pop();
+    if (cell === undefined) throw new Error('an executor was handed more than it can hold');
+    const seq = this.nextSeq;
+    this.nextSeq = seq === 0x7fffffff ? 1 : seq + 1;
+    const handed = { ...task, seq, cell };
+    Atomics.store(this.cells, cell, seq);
+    this.queue.set(seq, handed);
+    this.pending.push(handed);
+    return handed;
+  }
+
+  sendFunction(sent: SentFunction): void {
+    this.known.add(sent.fn);
+    this.functions.push(sent);
+  }
+
+  sendValue(value: SentValue): void {
+    this.live.add(value.tid);
+    this.values.push(value);
+  }
+
+  /** Sends what has been handed since the last call, as one message. */
+  post(): void {
+    const { pending } = this;
+    if (pending.length === 0) return;
+    this.pending = [];
+    let size = 0;
+    const argOffsets = [0];
+    for (const task of pending) argOffsets.push((size += task.args.length));
+    const args = new Uint8Array(size);
+    pending.forEach((task, i) => args.set(task.args, argOffsets[i]));
+    const message: ToThread = {
+      op: 'tasks',
+      functions: this.functions,
+      values: this.values,
+      seqs: pending.map(task => task.seq),
+      cells: pending.map(task => task.cell),
+      tids: pending.map(task => task.tid),
+      keys: pending.map(task => task.key),
+      fns: pending.map(task => task.fn),
+      deps: pending.map(task => task.deps),
+      announce: pending.map(task => (task.announce ? 1 : 0)),
+      args,
+      argOffsets
+    };
+    this.functions = [];
+    this.values = [];
+    this.worker.postMessage(message, [args.buffer]);
+  }
+
+  drop(tids: number[], fns: number[]): void {
+    for (const tid of tids) this.live.delete(tid);
+    for (const fn of fns) this.known.delete(fn);
+    this.worker.postMessage({ op: 'drop', tids, fns } satisfies ToThread);
+  }
+
+  /** Takes a task back if it has not begun. */
+  recall(task: Handed): boolean {
+    if (!this.queue.has(task.seq)) return false;
+    const taken = Atomics.compareExchange(this.cells, task.cell, task.seq, TAKEN) === task.seq;
+    if (taken) this.finish(task.seq);
+    return taken;
+  }
+
+  hasBegun(task: Handed): boolean {
+    return Atomics.load(this.cells, task.cell) === BEGUN;
+  }
+
+  /** The task is over; its cell can serve another. */
+  finish(seq: number): Handed | undefined {
+    const task = this.queue.get(seq);
+    if (task === undefined) return undefined;
+    this.queue.delete(seq);
+    this.freeCells.push(task.cell);
+    return task;
+  }
+
+  /** Ends the thread; `onDeath` tells what was lost. */
+  kill(): void {
+    this.killed = true;
+    void this.worker.terminate();
+  }
+
+  /** Ends the thread and nobody is told. */
+  async close(): Promise<void> {
+    this.queue.clear();
+    this.worker.removeAllListeners('exit');
+    this.worker.removeAllListeners('message');
+    await this.worker.terminate();
+  }
+
+  private ended(exitCode: number): void {
+    const current = Atomics.load(this.cells, 0);
+    let running: Handed | null = null;
+    const others: Handed[] = [];
+    for (const task of this.queue.values()) {
+      if (task.seq === current) running = task;
+      else others.push(task);
+    }
+    const { outOfMemory, killed } = this;
+    this.queue.clear();
+    this.options.onDeath(this, { running, others, outOfMemory, exitCode, killed });
+  }
+}

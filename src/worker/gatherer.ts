@@ -1,0 +1,121 @@
+/**
+ * Fetches values from peers, as the state asks, and tells it what came of it. A peer that is struck
+ * off while it owes an answer has failed at once: its late answer is ignored.
+ */
+import { DataPool } from '../comm/data.ts';
+import { STREAM_KINDS } from '../protocol/feed.ts';
+import type { StartStops } from '../protocol/messages.ts';
+import { readValues } from './data-service.ts';
+import type { Gather, GatherBusy, GatherFailure, GatherSuccess } from './state/events.ts';
+import type { ValueStore } from './store.ts';
+
+/** Transfers of fewer bytes say nothing about bandwidth. */
+const LARGE = 1e6;
+const TRANSFER = STREAM_KINDS.indexOf('transfer');
+
+export interface GathererOptions {
+  token: string;
+  store: ValueStore;
+  onEvent(event: GatherSuccess | GatherBusy | GatherFailure): void;
+  /** Bars for the task stream. */
+  onTransfer(message: StartStops): void;
+  onLog(text: string): void;
+}
+
+export class Gatherer {
+  private readonly options: GathererOptions;
+  private readonly pool: DataPool;
+  private readonly addresses = new Map<number, string>();
+  private readonly asked = new Map<number, object>();
+  receivedBytes = 0;
+  /** Bytes a second of large transfers, or 0. */
+  bandwidth = 0;
+
+  constructor(options: GathererOptions) {
+    this.options = options;
+    this.pool = new DataPool(options.token);
+  }
+
+  addPeer(worker: number, address: string): void {
+    this.addresses.set(worker, address);
+  }
+
+  removePeer(worker: number): void {
+    this.addresses.delete(worker);
+    if (this.asked.delete(worker)) this.options.onEvent({ op: 'gather-failure', worker });
+  }
+
+  async gather(instruction: Gather): Promise<void> {
+    const { worker, tids } = instruction;
+    const request = {};
+    this.asked.set(worker, request);
+    const start = Date.now();
+    const began = performance.now();
+    let event: GatherSuccess | GatherBusy | GatherFailure;
+    try {
+      event = await this.ask(worker, tids, request, began);
+    } catch (error) {
+      const text = error instanceof Error ? error.message : String(error);
+      this.options.onLog(`fetching ${tids.length} values from worker ${worker} failed: ${text}`);
+      event = { op: 'gather-failure', worker };
+    }
+    if (this.asked.get(worker) !== request) return;
+    this.asked.delete(worker);
+    if (event.op === 'gather-success' && event.tids.length > 0) {
+      this.showTransfer(event.tids, start, performance.now() - began);
+    }
+    this.options.onEvent(event);
+  }
+
+  private async ask(
+    worker: number,
+    tids: number[],
+    request: object,
+    began: number
+  ): Promise<GatherSuccess | GatherBusy> {
+    const address = this.addresses.get(worker);
+    if (address === undefined) throw new Error('it is not in the table of workers');
+    const answer = await this.pool.request(address, { head: { op: 'get-data', tids }, frames: [] });
+    if (answer.head['busy'] === true) return { op: 'gather-busy', worker };
+    const values = readValues(answer);
+    const event: GatherSuccess = { op: 'gather-success', worker, tids: [], nbytes: [], types: [] };
+    // An answer that comes after the peer was given up must not reach the store.
+    if (this.asked.get(worker) !== request) return event;
+    let total = 0;
+    for (const { tid, value } of values) {
+      this.options.store.put(tid, value);
+      event.tids.push(tid);
+      event.nbytes.push(value.nbytes);
+      event.types.push(value.type);
+      total += value.nbytes;
+    }
+    this.receivedBytes += total;
+    this.learnBandwidth(total, performance.now() - began);
+    return event;
+  }
+
+  private learnBandwidth(bytes: number, ms: number): void {
+    if (bytes < LARGE || ms <= 0) return;
+    const rate = (bytes / ms) * 1000;
+    this.bandwidth = this.bandwidth === 0 ? rate : 0.95 * this.bandwidth + 0.05 * rate;
+  }
+
+  /** One bar a request: its values came together. */
+  private showTransfer(tids: number[], start: number, duration: number): void {
+    const [first] = tids;
+    if (first === undefined) return;
+    this.options.onTransfer({
+      op: 'start-stops',
+      tids: [first],
+      lanes: [0],
+      kinds: [TRANSFER],
+      starts: [start],
+      durations: [duration]
+    });
+  }
+
+  close(): void {
+    this.asked.clear();
+    this.pool.close();
+  }
+}

@@ -27,8 +27,8 @@ export async function listClusters(options: { json?: boolean }): Promise<void> {
   const rows = await Promise.all(listConnectionFiles().map(rowOf));
   if (options.json === true) {
     const list = rows.map(({ file, facts, trouble }) => {
-      const { token: _token, ...rest } = file;
-      return { ...rest, ...facts, active: file.id === active, trouble };
+      // JSON leaves out what is undefined.
+      return { ...file, token: undefined, ...facts, active: file.id === active, trouble };
     });
     process.stdout.write(`${JSON.stringify(list, null, 2)}\n`);
     return;

@@ -112,13 +112,8 @@ export class ClusterRegistry {
   async create(wish: NewCluster): Promise<ClusterInfo> {
     const entry = this.addOwn(wish);
     this.changed();
-    const { kind: _kind, ...options } = wish;
     try {
-      const cluster = await LocalCluster.create({
-        ...options,
-        id: entry.id,
-        madeBy: entry.madeBy
-      });
+      const cluster = await LocalCluster.create({ ...wish, id: entry.id, madeBy: entry.madeBy });
       if (this.closed) await cluster.close('its launcher has ended');
       entry.cluster = cluster;
       entry.access = cluster;

@@ -309,7 +309,9 @@ export class Nanny {
     if (cluster !== undefined) removeConnectionFile(cluster.id);
     if (this.closing !== null) return;
     const how = exit.startError ?? (exit.signal === null ? exit.said : `killed by ${exit.signal}`);
-    const lines = (this.scheduler?.output.last(LAST_LINES) ?? []).map(line => `\n  ${line}`).join('');
+    const lines = (this.scheduler?.output.last(LAST_LINES) ?? [])
+      .map(line => `\n  ${line}`)
+      .join('');
     const orderly = exit.code === 0 && exit.said !== null;
     const lost = 'The states of its tasks went with it: start a new cluster.';
     const reason = orderly

@@ -204,7 +204,7 @@ describe('events', () => {
     });
     const events = new Events(client);
     const { clusters } = await events.until('it is shown with a reason', event => {
-      return event.clusters[0]?.reason != null;
+      return typeof event.clusters[0]?.reason === 'string';
     });
     expect(clusters[0]?.reason).toMatch(/cannot be reached/);
     expect(clusters[0]?.can).toEqual({ scale: false, stop: true, restart: false });

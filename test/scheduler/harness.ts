@@ -1,0 +1,240 @@
+/**
+ * Speaks the scheduler state's domain in tests: workers and clients by name, graphs by key. Every
+ * event is followed by validate().
+ */
+import { DEFAULT_OPTIONS, SchedulerState } from '../../src/scheduler/state/state.ts';
+import type { SchedulerEvent, SchedulerOptions } from '../../src/scheduler/state/state.ts';
+import type { Instruction } from '../../src/scheduler/state/outbox.ts';
+import { validate } from '../../src/scheduler/state/validate.ts';
+import type {
+  ErrorRecord,
+  SchedulerToClient,
+  SchedulerToWorker,
+  TaskOptions
+} from '../../src/protocol/messages.ts';
+
+export class Harness {
+  readonly state: SchedulerState;
+  now = 1000;
+  private readonly cids = new Map<string, number>();
+  private readonly functions = new Map<string, number>();
+  private nextCid = 1;
+  private said: Instruction[] = [];
+
+  constructor(options: Partial<SchedulerOptions> = {}) {
+    this.state = new SchedulerState({
+      ...DEFAULT_OPTIONS,
+      cluster: { id: 'test', name: 'test', kind: 'test' },
+      ...options
+    });
+  }
+
+  handle(event: SchedulerEvent): Instruction[] {
+    const instructions = this.state.handle(event, this.now);
+    validate(this.state);
+    this.said.push(...instructions);
+    return instructions;
+  }
+
+  worker(
+    nthreads = 1,
+    more: { memoryLimit?: number; resources?: Record<string, number>; name?: string } = {}
+  ): number {
+    const worker = this.state.nextWorker;
+    const facts = {
+      name: more.name ?? `w${worker}`,
+      address: `http://w${worker}`,
+      host: `host${worker}`,
+      pid: worker,
+      nthreads,
+      memoryLimit: more.memoryLimit ?? 0,
+      resources: more.resources ?? {},
+      nanny: ''
+    };
+    this.handle({ type: 'add-worker', worker, facts });
+    return worker;
+  }
+
+  client(id: string): void {
+    this.handle({ type: 'add-client', client: id, name: id });
+  }
+
+  /** Submits tasks as `{ key: [dependencies] }`, all of function `fn`. */
+  submit(
+    client: string,
+    graph: Record<string, string[]>,
+    options: Partial<TaskOptions> & { fn?: string } = {}
+  ): void {
+    const { fn: name = 'f', ...rest } = options;
+    const slot = `${client}/${name}`;
+    let fn = this.functions.get(slot);
+    if (fn === undefined) {
+      fn = this.functions.size + 1;
+      this.functions.set(slot, fn);
+      const message = {
+        op: 'register-function' as const,
+        fn,
+        hash: name,
+        name,
+        blob: new Uint8Array(3)
+      };
+      this.handle({ type: 'client-message', client, message });
+    }
+    const keys = Object.keys(graph);
+    const first = this.nextCid;
+    for (const key of keys) this.cids.set(`${client}/${key}`, this.nextCid++);
+    const deps: number[] = [];
+    const depOffsets = [0];
+    for (const key of keys) {
+      deps.push(...(graph[key] ?? []).map(dep => this.cid(client, dep)));
+      depOffsets.push(deps.length);
+    }
+    this.handle({
+      type: 'client-message',
+      client,
+      message: {
+        op: 'update-graph',
+        first,
+        keys,
+        fn,
+        args: new Uint8Array(keys.length),
+        argOffsets: [...keys.keys(), keys.length],
+        deps,
+        depOffsets,
+        options: {
+          priority: 0,
+          retries: 0,
+          timeout: 0,
+          workers: null,
+          allowOtherWorkers: false,
+          resources: null,
+          ...rest
+        },
+        fifoTimeout: 100,
+        wants: 'all'
+      }
+    });
+  }
+
+  cid(client: string, key: string): number {
+    const cid = this.cids.get(`${client}/${key}`);
+    if (cid === undefined) throw new Error(`${client} never submitted ${key}`);
+    return cid;
+  }
+
+  release(client: string, ...keys: string[]): void {
+    const cids = keys.map(key => this.cid(client, key));
+    this.handle({ type: 'client-message', client, message: { op: 'client-releases-keys', cids } });
+  }
+
+  cancel(client: string, key: string, force = false): void {
+    const message = {
+      op: 'cancel-keys' as const,
+      cids: [this.cid(client, key)],
+      force,
+      reason: 'test'
+    };
+    this.handle({ type: 'client-message', client, message });
+  }
+
+  retry(client: string, key: string): void {
+    this.handle({
+      type: 'client-message',
+      client,
+      message: { op: 'retry-keys', cids: [this.cid(client, key)] }
+    });
+  }
+
+  /** The worker that has to run a task finishes it. */
+  finish(key: string, nbytes = 8, duration = 1): void {
+    const task = this.task(key);
+    if (task.processingOn === null) throw new Error(`${key} is ${task.state}`);
+    this.handle({
+      type: 'worker-message',
+      worker: task.processingOn.id,
+      message: {
+        op: 'tasks-finished',
+        tids: [task.id],
+        runIds: [task.runId],
+        nbytes: [nbytes],
+        types: ['number'],
+        lanes: [0],
+        starts: [this.now],
+        durations: [duration],
+        inline: [null]
+      }
+    });
+  }
+
+  fail(key: string, message = 'Error: no'): void {
+    const task = this.task(key);
+    if (task.processingOn === null) throw new Error(`${key} is ${task.state}`);
+    const error: ErrorRecord = {
+      code: 'TASK_ERRED',
+      message,
+      traceback: '',
+      exception: null,
+      blame: key,
+      worker: ''
+    };
+    this.handle({
+      type: 'worker-message',
+      worker: task.processingOn.id,
+      message: {
+        op: 'task-erred',
+        tid: task.id,
+        runId: task.runId,
+        error,
+        lane: 0,
+        start: this.now,
+        duration: 1
+      }
+    });
+  }
+
+  lose(worker: number, expected = false): void {
+    this.handle({ type: 'remove-worker', worker, reason: 'killed by SIGKILL', expected });
+  }
+
+  task(key: string) {
+    const task = this.state.byKey.get(key);
+    if (task === undefined) throw new Error(`${key} is unknown`);
+    return task;
+  }
+
+  /** State of each key; `forgotten` for unknown ones. */
+  states(...keys: string[]): string[] {
+    return keys.map(key => this.state.byKey.get(key)?.state ?? 'forgotten');
+  }
+
+  on(key: string): number | undefined {
+    return this.task(key).processingOn?.id;
+  }
+
+  /** Messages to a worker since the last call. */
+  toWorker<Op extends SchedulerToWorker['op']>(
+    worker: number,
+    op: Op
+  ): Extract<SchedulerToWorker, { op: Op }>[] {
+    const found: Extract<SchedulerToWorker, { op: Op }>[] = [];
+    this.said = this.said.filter(one => {
+      if (one.to !== 'worker' || one.worker !== worker || one.message.op !== op) return true;
+      found.push(one.message as Extract<SchedulerToWorker, { op: Op }>);
+      return false;
+    });
+    return found;
+  }
+
+  toClient<Op extends SchedulerToClient['op']>(
+    client: string,
+    op: Op
+  ): Extract<SchedulerToClient, { op: Op }>[] {
+    const found: Extract<SchedulerToClient, { op: Op }>[] = [];
+    this.said = this.said.filter(one => {
+      if (one.to !== 'client' || one.client !== client || one.message.op !== op) return true;
+      found.push(one.message as Extract<SchedulerToClient, { op: Op }>);
+      return false;
+    });
+    return found;
+  }
+}

@@ -1,0 +1,343 @@
+import { describe, expect, it } from 'vitest';
+import { explain } from '../../src/scheduler/state/explain.ts';
+import { isEmpty } from '../../src/scheduler/state/validate.ts';
+import { Harness } from './harness.ts';
+
+function keys(count: number, group = 'x'): string[] {
+  return Array.from({ length: count }, (_, i) => `${group}-${i}`);
+}
+function independent(count: number, group = 'x'): Record<string, string[]> {
+  return Object.fromEntries(keys(count, group).map(key => [key, []]));
+}
+function setup(threads: number[] = [1], options = {}): Harness {
+  const h = new Harness(options);
+  for (const n of threads) h.worker(n);
+  h.client('c');
+  return h;
+}
+
+describe('dependencies', () => {
+  it('runs a task when its inputs are in memory, where they are', () => {
+    const h = setup([1, 1]);
+    h.submit('c', { 'a-1': [], 'b-1': ['a-1'] });
+    expect(h.states('a-1', 'b-1')).toEqual(['processing', 'waiting']);
+    const where = h.on('a-1');
+    h.finish('a-1', 1_000_000);
+    expect(h.on('b-1')).toBe(where);
+    const [message] = h.toWorker(where as number, 'compute-tasks').slice(-1);
+    expect(message?.deps).toEqual([h.task('a-1').id]);
+    expect(message?.depHolders).toEqual([[where]]);
+    expect(message?.depNbytes).toEqual([1_000_000]);
+  });
+
+  it('lets intermediates go as soon as nobody needs them', () => {
+    const h = setup();
+    h.submit('c', { 'a-1': [], 'b-1': ['a-1'], 'c-1': ['b-1'] });
+    h.release('c', 'a-1', 'b-1');
+    h.finish('a-1');
+    expect(h.states('a-1')).toEqual(['memory']);
+    h.finish('b-1');
+    expect(h.states('a-1', 'b-1', 'c-1')).toEqual(['released', 'memory', 'processing']);
+    expect(h.toWorker(1, 'free-keys').flatMap(m => m.tids)).toEqual([1]);
+    h.finish('c-1');
+    expect(h.states('a-1', 'b-1', 'c-1')).toEqual(['released', 'released', 'memory']);
+    h.release('c', 'c-1');
+    expect(h.states('a-1', 'b-1', 'c-1')).toEqual(['forgotten', 'forgotten', 'forgotten']);
+  });
+
+  it('asks a worker for the missing inputs of a released chain again', () => {
+    const h = setup([1, 1]);
+    h.submit('c', { 'a-1': [], 'b-1': ['a-1'] });
+    h.release('c', 'a-1');
+    h.finish('a-1');
+    const holder = h.on('b-1') as number;
+    h.finish('b-1');
+    expect(h.states('a-1', 'b-1')).toEqual(['released', 'memory']);
+    h.lose(holder);
+    expect(h.states('a-1', 'b-1')).toEqual(['processing', 'waiting']);
+    expect(h.toClient('c', 'lost-keys').flatMap(m => m.cids)).toEqual([h.cid('c', 'b-1')]);
+  });
+
+  it('gives a key that exists already to a second client, without running it twice', () => {
+    const h = setup();
+    h.client('d');
+    h.submit('c', { 'a-1': [] });
+    h.finish('a-1');
+    h.submit('d', { 'a-1': [] });
+    expect(h.toClient('d', 'key-in-memory').flatMap(m => m.cids)).toEqual([h.cid('d', 'a-1')]);
+    h.release('c', 'a-1');
+    expect(h.states('a-1')).toEqual(['memory']);
+    h.release('d', 'a-1');
+    expect(h.states('a-1')).toEqual(['forgotten']);
+  });
+});
+
+describe('queue', () => {
+  it('keeps the roots of a large map back until a worker has room', () => {
+    const h = setup([1, 1]);
+    h.submit('c', independent(20));
+    const states = h.states(...keys(20));
+    // ceil(1.1 × 1) = 2 a worker.
+    expect(states.filter(state => state === 'processing')).toHaveLength(4);
+    expect(states.filter(state => state === 'queued')).toHaveLength(16);
+    h.finish('x-0', 8, 10_000);
+    expect(h.states('x-4')).toEqual(['processing']);
+    expect(h.states('x-5')).toEqual(['queued']);
+  });
+
+  it('hands out more of what is known to be short, so that workers never stand idle', () => {
+    const h = setup([1, 1]);
+    h.submit('c', independent(100));
+    h.finish('x-0', 8, 1);
+    const running = h.states(...keys(100)).filter(state => state === 'processing');
+    // 20 ms of 1 ms tasks on each of two workers.
+    expect(running).toHaveLength(40);
+  });
+
+  it('runs consumers before further roots', () => {
+    const h = setup([1]);
+    h.submit('c', independent(10));
+    h.submit('c', Object.fromEntries(keys(10).map((key, i) => [`y-${i}`, [key]])), { fn: 'g' });
+    h.finish('x-0', 8, 10_000);
+    const order = h.toWorker(1, 'compute-tasks').flatMap(m => m.keys);
+    expect(order).toContain('y-0');
+    expect(h.states('x-9')).toEqual(['queued']);
+  });
+
+  it('respects user priorities', () => {
+    const h = setup([1]);
+    h.submit('c', independent(10, 'low'), { priority: -1 });
+    h.submit('c', independent(10, 'high'), { priority: 1 });
+    const first = h.states(...keys(10, 'low')).indexOf('processing');
+    h.finish(`low-${first}`, 8, 10_000);
+    expect(h.states('high-0')).toEqual(['processing']);
+  });
+
+  it('starts queued and homeless tasks when workers come', () => {
+    const h = setup([]);
+    h.submit('c', independent(3));
+    expect(h.states(...keys(3))).toEqual(['no-worker', 'no-worker', 'no-worker']);
+    h.worker(4);
+    expect(h.states(...keys(3))).toEqual(['processing', 'processing', 'processing']);
+  });
+});
+
+describe('errors', () => {
+  it('passes an error to all that stand on the task, naming who is to blame', () => {
+    const h = setup();
+    h.submit('c', { 'a-1': [], 'b-1': ['a-1'], 'c-1': ['b-1'] });
+    h.fail('a-1', 'RangeError: no');
+    expect(h.states('a-1', 'b-1', 'c-1')).toEqual(['erred', 'erred', 'erred']);
+    const [message] = h.toClient('c', 'task-erred');
+    expect(message?.cids).toHaveLength(3);
+    // One record for all three.
+    expect(message?.errors).toHaveLength(1);
+    expect(message?.errors[0]?.blame).toBe('a-1');
+  });
+
+  it('tries again as often as `retries` says', () => {
+    const h = setup();
+    h.submit('c', { 'a-1': [] }, { retries: 2 });
+    h.fail('a-1');
+    h.fail('a-1');
+    expect(h.states('a-1')).toEqual(['processing']);
+    h.fail('a-1');
+    expect(h.states('a-1')).toEqual(['erred']);
+  });
+
+  it('retry() starts from the failed roots', () => {
+    const h = setup();
+    h.submit('c', { 'a-1': [], 'b-1': ['a-1'] });
+    h.fail('a-1');
+    h.retry('c', 'b-1');
+    expect(h.states('a-1', 'b-1')).toEqual(['processing', 'waiting']);
+    h.finish('a-1');
+    h.finish('b-1');
+    expect(h.states('a-1', 'b-1')).toEqual(['memory', 'memory']);
+  });
+
+  it('gives up after the fourth worker that died executing the task, and says why', () => {
+    const h = setup([1]);
+    h.submit('c', { 'a-1': [] });
+    for (let death = 1; death <= 3; death++) {
+      h.lose(h.on('a-1') as number);
+      expect(h.states('a-1')).toEqual(['no-worker']);
+      h.worker(1);
+    }
+    h.lose(h.on('a-1') as number);
+    expect(h.states('a-1')).toEqual(['erred']);
+    const error = h.toClient('c', 'task-erred')[0]?.errors[0];
+    expect(error?.code).toBe('KILLED_WORKER');
+    expect(error?.message).toContain('4 workers that died');
+    expect(error?.message).toContain('killed by SIGKILL');
+  });
+
+  it('does not blame tasks that were only assigned, nor a planned end', () => {
+    const h = setup([1]);
+    h.submit('c', { 'a-1': [], 'b-1': [] });
+    h.lose(1);
+    expect([h.task('a-1').suspicious, h.task('b-1').suspicious]).toEqual([1, 0]);
+    h.worker(1);
+    h.lose(2, true);
+    expect([h.task('a-1').suspicious, h.task('b-1').suspicious]).toEqual([1, 0]);
+  });
+
+  it('fails at once what is larger than every worker', () => {
+    const h = new Harness();
+    h.worker(1, { memoryLimit: 1e9 });
+    h.client('c');
+    h.submit('c', { 'a-1': [], 'a-2': [], 'b-1': ['a-1', 'a-2'] });
+    h.finish('a-1', 6e8);
+    h.finish('a-2', 6e8);
+    expect(h.states('b-1')).toEqual(['erred']);
+    expect(h.toClient('c', 'task-erred')[0]?.errors[0]?.code).toBe('WORKER_MEMORY');
+  });
+
+  it('fails a task whose input was released before it came', () => {
+    const h = setup();
+    h.submit('c', { 'a-1': [] });
+    h.release('c', 'a-1');
+    h.submit('c', { 'b-1': ['a-1'] });
+    expect(h.states('b-1')).toEqual(['erred']);
+    expect(h.toClient('c', 'task-erred')[0]?.errors[0]?.code).toBe('CANCELLED');
+  });
+});
+
+describe('cancel', () => {
+  it('takes dependents along and stops what is not wanted by others', () => {
+    const h = setup();
+    h.client('d');
+    h.submit('c', { 'a-1': [], 'b-1': ['a-1'] });
+    h.submit('d', { 'a-1': [] });
+    h.cancel('c', 'a-1');
+    expect(h.states('a-1', 'b-1')).toEqual(['processing', 'forgotten']);
+    expect(h.toClient('c', 'cancelled-keys').flatMap(m => m.cids)).toHaveLength(2);
+    expect(h.toClient('d', 'cancelled-keys')).toEqual([]);
+  });
+
+  it('with force kills the running task and tells every client', () => {
+    const h = setup();
+    h.client('d');
+    h.submit('c', { 'a-1': [] });
+    h.submit('d', { 'a-1': [] });
+    h.cancel('c', 'a-1', true);
+    expect(h.states('a-1')).toEqual(['forgotten']);
+    expect(h.toWorker(1, 'cancel-compute')).toMatchObject([{ force: true }]);
+    expect(h.toClient('d', 'cancelled-keys')).toHaveLength(1);
+  });
+});
+
+describe('restrictions', () => {
+  it('runs only where it may, and explains when it cannot', () => {
+    const h = setup([1, 1]);
+    h.submit('c', { 'a-1': [] }, { workers: ['w2'] });
+    expect(h.on('a-1')).toBe(2);
+    h.submit('c', { 'b-1': [] }, { workers: ['nowhere'] });
+    expect(h.states('b-1')).toEqual(['no-worker']);
+    expect(explain(h.state, 'b-1')).toContain('one of the workers nowhere');
+    h.submit('c', { 'c-1': [] }, { workers: ['nowhere'], allowOtherWorkers: true });
+    expect(h.states('c-1')).toEqual(['processing']);
+  });
+
+  it('asks for declared resources', () => {
+    const h = setup([1]);
+    h.submit('c', { 'a-1': [] }, { resources: { GPU: 1 } });
+    expect(h.states('a-1')).toEqual(['no-worker']);
+    const gpu = h.worker(1, { resources: { GPU: 2 } });
+    expect(h.on('a-1')).toBe(gpu);
+  });
+
+  it('fails what nobody may run after the configured time', () => {
+    const h = setup([1], { noWorkersTimeout: 5000 });
+    h.submit('c', { 'a-1': [] }, { workers: ['nowhere'] });
+    h.now += 4000;
+    h.handle({ type: 'tick' });
+    expect(h.states('a-1')).toEqual(['no-worker']);
+    h.now += 1000;
+    h.handle({ type: 'tick' });
+    expect(h.states('a-1')).toEqual(['erred']);
+  });
+});
+
+describe('stale messages', () => {
+  it('frees the result of a run that was given up', () => {
+    const h = setup([1, 1]);
+    h.submit('c', { 'a-1': [] });
+    const task = h.task('a-1');
+    const { id, runId } = task;
+    const worker = task.processingOn?.id as number;
+    h.handle({ type: 'worker-message', worker, message: { op: 'reschedule', tid: id, runId } });
+    const other = h.on('a-1') as number;
+    const late = {
+      tids: [id],
+      runIds: [runId],
+      nbytes: [1],
+      types: ['x'],
+      lanes: [0],
+      starts: [0],
+      durations: [1],
+      inline: [null]
+    };
+    h.toWorker(worker, 'free-keys');
+    h.handle({
+      type: 'worker-message',
+      worker: worker === other ? 3 - worker : worker,
+      message: { op: 'tasks-finished', ...late }
+    });
+    expect(h.states('a-1')).toEqual(['processing']);
+  });
+
+  it('refuses a graph that does not fit together, and nothing has changed', () => {
+    const h = setup();
+    h.submit('c', { 'a-1': [] });
+    const bad = {
+      op: 'update-graph' as const,
+      first: 50,
+      keys: ['z-1'],
+      fn: 1,
+      args: new Uint8Array(1),
+      argOffsets: [0, 5],
+      deps: [],
+      depOffsets: [],
+      options: {
+        priority: 0,
+        retries: 0,
+        timeout: 0,
+        workers: null,
+        allowOtherWorkers: false,
+        resources: null
+      },
+      fifoTimeout: 100,
+      wants: 'all' as const
+    };
+    expect(() => h.handle({ type: 'client-message', client: 'c', message: bad })).toThrow(
+      'argOffsets must rise'
+    );
+    expect(h.states('z-1')).toEqual(['forgotten']);
+  });
+});
+
+describe('clients', () => {
+  it('forgets all of a client that leaves', () => {
+    const h = setup([1, 1]);
+    h.submit('c', { ...independent(10), 'y-1': keys(10) });
+    h.finish('x-0');
+    h.handle({ type: 'remove-client', client: 'c' });
+    expect(isEmpty(h.state)).toBe(true);
+  });
+
+  it('forgets functions when no client and no task needs them', () => {
+    const h = setup();
+    h.submit('c', { 'a-1': [] });
+    expect(h.state.functions.size).toBe(1);
+    h.handle({
+      type: 'client-message',
+      client: 'c',
+      message: { op: 'release-functions', fns: [1] }
+    });
+    expect(h.state.functions.size).toBe(1);
+    h.release('c', 'a-1');
+    expect(h.state.functions.size).toBe(0);
+    expect(h.toWorker(1, 'forget-functions')).toHaveLength(1);
+  });
+});

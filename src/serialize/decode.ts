@@ -248,6 +248,8 @@ export class Decoder {
         return readBigint(this.in.span(size));
       case Tag.string16:
         return readString16(this.in.span(size));
+      case Tag.symbol:
+        return readSymbol(this.text());
       case Tag.bytes:
         return this.count(view(this.in.byte(), this.in.span(size - 1), true));
       case Tag.frame:
@@ -385,6 +387,11 @@ function readBigint(content: Uint8Array): bigint {
   let digits = '0x0';
   for (let i = 1; i < content.length; i++) digits += content[i]!.toString(16).padStart(2, '0');
   return content[0] === 1 ? -BigInt(digits) : BigInt(digits);
+}
+
+function readSymbol(text: string): unknown {
+  if (text.startsWith(':')) return Symbol.for(text.slice(1));
+  return (Symbol as unknown as Record<string, unknown>)[text.slice(2)];
 }
 
 function readString16(content: Uint8Array): string {

@@ -82,11 +82,7 @@ export class Encoder {
       case 'function':
         return this.callable(value);
       case 'symbol':
-        throw new Refusal(
-          value,
-          'a Symbol',
-          'A symbol is unique to its process: send a string, or use Symbol.for() inside the task.'
-        );
+        return this.symbol(value);
     }
   }
 
@@ -165,6 +161,21 @@ export class Encoder {
       content[1 + i / 2] = Number.parseInt(digits.slice(i, i + 2), 16);
     }
     this.leaf(Tag.bigint, content);
+  }
+
+  private symbol(value: symbol): void {
+    const key = Symbol.keyFor(value);
+    const text = key === undefined ? WELL_KNOWN.get(value) : `:${key}`;
+    if (text === undefined) {
+      throw new Refusal(
+        value,
+        'a Symbol',
+        'It is unique to its process: use Symbol.for(name), which is the same everywhere, or a string.'
+      );
+    }
+    const start = this.open(Tag.symbol);
+    this.string(text);
+    this.close(start);
   }
 
   private callable(fn: Function): void {
@@ -324,6 +335,13 @@ export class Encoder {
     this.close(start);
   }
 }
+
+/** Symbol.iterator and its like, by name. */
+const WELL_KNOWN = new Map(
+  Object.getOwnPropertyNames(Symbol)
+    .map(name => [(Symbol as unknown as Record<string, unknown>)[name], `@@${name}`] as const)
+    .filter((entry): entry is readonly [symbol, `@@${string}`] => typeof entry[0] === 'symbol')
+);
 
 const EMPTY = new Uint8Array(0);
 /** Arrays up to this length are asked for named properties; longer ones only for those of a match. */

@@ -22,6 +22,9 @@ export type Kind =
   | 'refused'
   | 'instance';
 
+/** On every error of Taskloom, whichever copy of the package made it. */
+const ERROR_BRAND = Symbol.for('taskloom.error');
+
 const scope = globalThis as unknown as Record<string, unknown>;
 
 function prototypes(names: readonly string[]): object[] {
@@ -68,7 +71,7 @@ const table: [Kind, string][] = [
 for (const [kind, names] of table) {
   for (const prototype of prototypes(names.split(' '))) KINDS.set(prototype, kind);
 }
-for (const prototype of prototypes(Object.keys(errors))) KINDS.set(prototype, 'error');
+for (const type of Object.values(errors)) KINDS.set(type.prototype, 'error');
 for (const type of Object.values((scope['Temporal'] as object | undefined) ?? {})) {
   if (typeof type === 'function') KINDS.set((type as { prototype: object }).prototype, 'temporal');
 }
@@ -95,6 +98,10 @@ function foreignKind(value: object, prototype: object): Kind {
   if (types.isSharedArrayBuffer(value) || isExternal(value)) return 'refused';
   if (types.isMapIterator(value) || types.isSetIterator(value)) return 'refused';
   const constructor = ownConstructor(prototype);
+  if (ERROR_BRAND in value) return 'error';
+  if (constructor === undefined && Object.prototype.toString.call(value) !== '[object Object]') {
+    return 'refused';
+  }
   // The same built-in class, of another realm (a vm context).
   const native = constructor !== undefined && isNativeFunction(constructor);
   if (!native) return 'instance';
@@ -138,8 +145,6 @@ export function classNameOf(value: object): string {
   }
   return 'object without a class';
 }
-
-const ERROR_BRAND = Symbol.for('taskloom.error');
 
 /** The class an error is made of again: one of the language's, or one of Taskloom's. */
 export function errorClassName(error: object): string {

@@ -159,9 +159,11 @@ async function lookAtAll(): Promise<void> {
   while (waiting.length > 0) {
     const batch = waiting.splice(0, BATCH);
     const brief = new Session();
-    brief.connect();
     try {
+      brief.connect();
       await Promise.all(batch.map((item, i) => look(brief, item, i)));
+    } catch (error) {
+      for (const item of batch) item.reject(inspectorFailed(error));
     } finally {
       brief.disconnect();
       offers.length = 0;

@@ -59,7 +59,9 @@ export const Tag = {
   /** A Temporal object: class name and text. Counted. */
   temporal: 25,
   /** A hole in an array, written where the item would be. */
-  hole: 26
+  hole: 26,
+  /** A symbol every process has: `@@iterator`, or the key of Symbol.for() after a `:`. */
+  symbol: 27
 } as const;
 
 /** What a run of raw bytes becomes. The position in this list is the kind byte on the wire. */

@@ -18,6 +18,7 @@ import { accept } from '../comm/websocket.ts';
 import { removeConnectionFile, writeConnectionFile } from '../config/connection-file.ts';
 import type { ConnectionFile } from '../config/connection-file.ts';
 import { Log } from '../diagnostics/log.ts';
+import { checkMessage } from '../protocol/check.ts';
 import { CLOSE, LIMITS, PROTOCOL_VERSION } from '../protocol/limits.ts';
 import type { ClusterInfo, ClusterLogs } from '../protocol/launcher.ts';
 import type {
@@ -232,8 +233,10 @@ export class Scheduler {
               `you speak ${versions}: install one version on both sides`
             );
           }
+          checkMessage(first);
           link = opened(connection, first);
         }
+        for (const message of batch) checkMessage(message);
         if (batch.length > 0) link?.messages(batch);
       },
       onClose: ({ code, reason }) => {

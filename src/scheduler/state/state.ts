@@ -17,6 +17,7 @@ import type {
   ErrorRecord,
   Scattered,
   TaskErred,
+  TaskOptions,
   TasksFinished,
   UpdateGraph,
   WorkerToScheduler
@@ -767,6 +768,7 @@ function checkGraph(client: ClientRecord, message: UpdateGraph): void {
   if (count > LIMITS.graphTasks)
     bad(`${count} tasks in one message, at most ${LIMITS.graphTasks} may be`);
   if (message.argOffsets.length !== count + 1) bad('argOffsets must have one entry more than keys');
+  checkOptions(message.options, bad);
   let last = 0;
   for (const offset of message.argOffsets) {
     if (!(offset >= last && offset <= message.args.length)) bad('argOffsets must rise within args');
@@ -790,6 +792,16 @@ function checkGraph(client: ClientRecord, message: UpdateGraph): void {
         bad('dependencies must come before dependents');
     }
   }
+}
+
+function checkOptions(options: TaskOptions, bad: (what: string) => never): void {
+  for (const name of ['priority', 'retries', 'timeout'] as const) {
+    if (typeof options[name] !== 'number') bad(`option ${name} is not a number`);
+  }
+  if (options.workers !== null && !Array.isArray(options.workers))
+    bad('option workers is not a list');
+  const { resources } = options;
+  if (resources !== null && typeof resources !== 'object') bad('option resources is not a map');
 }
 
 /** ms between a worker's heartbeats: fewer when there are many. */

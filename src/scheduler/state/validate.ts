@@ -71,11 +71,7 @@ function checkTask(state: SchedulerState, task: Task): void {
     task,
     'has an error exactly when erred'
   );
-  check(
-    task.needed || task.dependents !== null,
-    task,
-    'nothing points at it'
-  );
+  check(task.needed || task.dependents !== null, task, 'nothing points at it');
   for (const worker of smallList(task.whoHas)) {
     check(
       state.workers.get(worker.id) === worker,

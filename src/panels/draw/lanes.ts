@@ -25,7 +25,7 @@ export interface LaneLayout {
 }
 
 const LANE_MIN = 3;
-const LANE_MAX = 80;
+const LANE_MAX = 160;
 
 /** Places the lanes into `room` pixels of height, from `top` on, for a view of [t0, t1]. */
 export function layoutLanes(

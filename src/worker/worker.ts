@@ -447,7 +447,7 @@ export class Worker {
 
 function registrationError(address: string, { code, reason }: CloseReason): Error {
   if (code === CLOSE.badVersion) {
-    const theirs = Number(/\d+/.exec(reason)?.[0] ?? Number.NaN);
+    const theirs = Number(/speaks (\d+)/.exec(reason)?.[1] ?? Number.NaN);
     return new ProtocolVersionError(PROTOCOL_VERSION, theirs, `The scheduler at ${address}`);
   }
   return new CommClosedError(

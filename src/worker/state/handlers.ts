@@ -2,7 +2,6 @@
  * One function an event. Each notes what has happened and recommends transitions; none of them
  * throws for a message that has been overtaken: run ids decide which execution an event is about.
  */
-import { TaskTimeoutError } from '../../base/errors.ts';
 import type {
   AcquireReplicas,
   CancelCompute,
@@ -308,10 +307,11 @@ function executionKilled(core: WorkerCore, event: ExecutionKilled): void {
   if (task.killing !== 'timeout' || task.state === 'cancelled' || task.state === 'resumed') {
     return runAgain(core, task);
   }
-  const error = new TaskTimeoutError(task.key, task.timeout);
   task.error = {
-    code: error.code,
-    message: error.message,
+    code: 'TASK_TIMEOUT',
+    message:
+      `Task ${task.key} ran longer than its timeout of ${task.timeout} s and was killed. ` +
+      `Give it more time with client.with({ timeout }), or make it smaller.`,
     traceback: '',
     exception: null,
     blame: task.key,

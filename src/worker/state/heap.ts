@@ -9,11 +9,19 @@ import type { Priority, WorkerTask } from './tasks.ts';
 interface Entry {
   task: WorkerTask;
   priority: Priority;
+  /** Of equal priorities the one that came first. */
+  arrival: number;
+}
+
+function comesBefore(a: Entry, b: Entry): boolean {
+  const order = comparePriority(a.priority, b.priority);
+  return order === 0 ? a.arrival < b.arrival : order < 0;
 }
 
 export class TaskHeap {
   private entries: Entry[] = [];
   private readonly members = new Map<WorkerTask, Entry>();
+  private arrivals = 0;
 
   get size(): number {
     return this.members.size;
@@ -26,7 +34,7 @@ export class TaskHeap {
   /** Adds the task at its present priority; a member keeps the place it has. */
   add(task: WorkerTask): void {
     if (this.members.has(task)) return;
-    const entry = { task, priority: task.priority };
+    const entry = { task, priority: task.priority, arrival: this.arrivals++ };
     this.members.set(task, entry);
     this.entries.push(entry);
     this.up(this.entries.length - 1);
@@ -77,7 +85,7 @@ export class TaskHeap {
     while (at > 0) {
       const above = (at - 1) >> 1;
       const parent = entries[above] as Entry;
-      if (comparePriority(parent.priority, entry.priority) <= 0) break;
+      if (!comesBefore(entry, parent)) break;
       entries[at] = parent;
       at = above;
     }
@@ -91,14 +99,11 @@ export class TaskHeap {
       let child = 2 * at + 1;
       if (child >= entries.length) break;
       const right = entries[child + 1];
-      if (
-        right !== undefined &&
-        comparePriority(right.priority, (entries[child] as Entry).priority) < 0
-      ) {
+      if (right !== undefined && comesBefore(right, entries[child] as Entry)) {
         child++;
       }
       const below = entries[child] as Entry;
-      if (comparePriority(below.priority, entry.priority) >= 0) break;
+      if (!comesBefore(below, entry)) break;
       entries[at] = below;
       at = child;
     }

@@ -323,10 +323,14 @@ function found(
   if (imported !== undefined && home.endsWith(':1')) return new ImportedName(imported);
   state.captured = true;
   noteUse(state, fn, free, value, `${home}:${free.name}`);
-  if (types.isModuleNamespaceObject(value)) {
-    return namespaceValue(value as object, free.members);
-  }
+  if (isNamespace(value)) return namespaceValue(value, free.members);
   return value;
+}
+
+/** A module's namespace, or what a bundler or test runner puts in its place. */
+function isNamespace(value: unknown): value is object {
+  if (typeof value !== 'object' || value === null) return false;
+  return Object.prototype.toString.call(value) === '[object Module]';
 }
 
 /** The user's own module as an object: only the members in use, where that can be told. */
@@ -499,6 +503,8 @@ function digestOf(encoder: Encoder, type: Function): string {
   if (state.digesting) return '';
   const inner = new Encoder();
   inner.reset(encoder.reference, captureHooks);
+  // Shared, so that a refusal inside names the innermost variable.
+  inner.places = encoder.places;
   inner.capture = { ...newState(state.found), modules: state.modules, digesting: true };
   inner.encode(type);
   const { unchecked, missing } = inner.capture as CaptureState;

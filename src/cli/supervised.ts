@@ -65,7 +65,8 @@ async function runWorker(): Promise<void> {
       host: shape.host,
       insecure: shape.insecure,
       resources: shape.resources,
-      root: shape.root
+      root: shape.root,
+      onLog: toStderr
     })
   );
   supervisor.report({ op: 'ready', address: worker.address });

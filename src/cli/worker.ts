@@ -51,6 +51,7 @@ export async function runWorker(target: string, options: Options): Promise<void>
       token: access.token,
       name,
       nthreads: threads,
+      onLog: toStderr,
       ...rest
     });
     process.stdout.write(`Worker ${name} at ${worker.address}, for ${access.address}\n`);

@@ -262,7 +262,8 @@ export class NannyState {
       pid: end.pid,
       reason,
       expected,
-      lastLines: end.lastLines
+      // What it said before an end that was asked for explains nothing.
+      lastLines: expected ? [] : end.lastLines
     });
     if (!slot.wanted) this.slots.delete(name);
     else if (expected) this.spawn(slot, now);

@@ -4,12 +4,7 @@
  * loses its scheduler ends: its nanny or whoever made it decides what follows.
  */
 import { hostname } from 'node:os';
-import {
-  CommClosedError,
-  ProtocolError,
-  ProtocolVersionError,
-  TimeoutError
-} from '../base/errors.ts';
+import { CommClosedError, ProtocolVersionError, TimeoutError } from '../base/errors.ts';
 import type { CloseReason, Connection } from '../comm/connection.ts';
 import { answerRequest } from '../comm/rpc.ts';
 import type { RequestHandler } from '../comm/rpc.ts';
@@ -81,6 +76,8 @@ export class Worker {
   private handling = false;
   private closing: Promise<void> | null = null;
   private finish: (reason: string) => void = () => undefined;
+  private greeted: () => void = () => undefined;
+  private refused: (error: Error) => void = () => undefined;
 
   /** Listens, starts its executors and registers with the scheduler at the same time. */
   static async start(options: WorkerOptions): Promise<Worker> {
@@ -146,15 +143,13 @@ export class Worker {
 
   private async register(): Promise<void> {
     const { schedulerAddress, token } = this.options;
-    let greeted: (hello: WorkerHello) => void = () => undefined;
-    let refused: (error: Error) => void = () => undefined;
-    const hello = new Promise<WorkerHello>((resolve, reject) => {
-      greeted = resolve;
-      refused = reject;
+    const hello = new Promise<void>((resolve, reject) => {
+      this.greeted = resolve;
+      this.refused = reject;
     });
     const timer = setTimeout(() => {
       const seconds = LIMITS.handshakeMs / 1000;
-      refused(
+      this.refused(
         new TimeoutError(`The scheduler at ${schedulerAddress} said no hello in ${seconds} s.`)
       );
     }, LIMITS.handshakeMs);
@@ -164,9 +159,9 @@ export class Worker {
       this.link = await dial<WorkerToScheduler, SchedulerToWorker>(
         { address: schedulerAddress, path: '/worker', token },
         {
-          onMessages: messages => this.receive(messages, greeted),
+          onMessages: messages => this.receive(messages),
           onClose: reason => {
-            refused(registrationError(schedulerAddress, reason));
+            this.refused(registrationError(schedulerAddress, reason));
             if (this.state !== null) void this.close(lossReason(schedulerAddress, reason));
           }
         }
@@ -198,7 +193,8 @@ export class Worker {
   /** The state lives from the hello on: it needs the number that the scheduler has given us. */
   private greet(hello: WorkerHello): void {
     if (hello.protocol !== PROTOCOL_VERSION) {
-      throw new ProtocolError(`The scheduler speaks protocol ${hello.protocol}.`);
+      const peer = `The scheduler at ${this.options.schedulerAddress}`;
+      return this.refused(new ProtocolVersionError(PROTOCOL_VERSION, hello.protocol, peer));
     }
     const { nthreads, memoryLimit, resources, name } = this.options;
     this.state = new WorkerState({
@@ -213,14 +209,14 @@ export class Worker {
     this.every(TICK_MS, () => this.tell({ op: 'tick' }));
     this.every(hello.heartbeat, () => this.heartbeat());
     this.log.info(`${name} registered as worker ${hello.worker} of cluster ${hello.cluster.name}`);
+    this.greeted();
   }
 
-  private receive(messages: SchedulerToWorker[], greeted: (hello: WorkerHello) => void): void {
+  private receive(messages: SchedulerToWorker[]): void {
     for (const message of messages) {
       switch (message.op) {
         case 'hello':
           this.greet(message);
-          greeted(message);
           break;
         case 'functions':
           message.fns.forEach((fn, i) =>

@@ -3,6 +3,7 @@
  *
  *   GET    clusters                       -> { clusters: ClusterInfo[], active: string | null }
  *   POST   clusters              NewCluster -> 201 ClusterInfo, when it runs
+ *   GET    clusters/:id                    -> ClusterInfo
  *   POST   clusters/:id/scale    { workers } -> ClusterInfo
  *   POST   clusters/:id/restart-workers    -> ClusterInfo
  *   DELETE clusters/:id                    -> 204, when it has ended

@@ -42,6 +42,25 @@ export default defineConfig({
         }
       },
       {
+        // Found only while a test runs, these would make the page load anew under it.
+        optimizeDeps: {
+          include: [
+            '@jupyterlab/apputils',
+            '@jupyterlab/coreutils',
+            '@jupyterlab/notebook',
+            '@jupyterlab/rendermime',
+            '@jupyterlab/services',
+            '@jupyterlab/ui-components',
+            '@lumino/coreutils',
+            '@lumino/dragdrop',
+            '@lumino/signaling',
+            '@lumino/widgets',
+            'msgpackr',
+            'react',
+            'react/jsx-dev-runtime',
+            'react-dom/client'
+          ]
+        },
         test: {
           name: 'browser',
           include: ['test/browser/**/*.test.{ts,tsx}'],

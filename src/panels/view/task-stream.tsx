@@ -124,11 +124,17 @@ function Drawing(props: DrawingProps): ReactElement {
         <span ref={clock} className="tl-timebar-clock" title={words.__('Start of the view')} />
         <TimeBar canvas={bar} controller={controllerRef} words={words} />
         <span className={`tl-timebar-mode tl-timebar-${props.mode}`}>
-          {props.mode === 'live' ? '● ' + words.__('live') : words.__('paused view')}
+          {modeWord(props.mode, words)}
         </span>
       </div>
     </div>
   );
+}
+
+/** What the view does when new bars come. */
+function modeWord(mode: Viewport['mode'], words: Words): string {
+  if (mode === 'live') return `● ${words.__('live')}`;
+  return mode === 'fit' ? words.__('all') : words.__('held');
 }
 
 function TimeBar(props: {

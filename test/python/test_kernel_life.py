@@ -182,6 +182,15 @@ def test_what_is_missing_is_said_in_the_notebook(start):
     wait_until_gone(processes)
 
 
+def test_a_deno_that_cannot_start_is_explained(start, tmp_path):
+    broken = tmp_path / "deno"
+    broken.write_text("#!/bin/sh\nexit 7\n", encoding="utf-8")
+    broken.chmod(0o755)
+    kernel = start(env={**os.environ, "TASKLOOM_DENO": str(broken)})
+    (error,) = kernel.run("1 + 1").contents("error")
+    assert "exit code 7" in error["evalue"]
+
+
 def test_sigterm_ends_the_kernel(start):
     kernel = start()
     processes = kernel.processes()

@@ -13,7 +13,9 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any
 
 from taskloom._runtime import NodeNotFoundError, RuntimeNotFoundError, node_path, runtime_path
 from taskloom.kernel.deno import DenoNotFoundError, DenoProcess, find_deno
@@ -65,27 +67,36 @@ def run(connection_file: Path) -> int:
             "TASKLOOM_PYTHON": sys.executable,
         }
     except (DenoNotFoundError, RuntimeNotFoundError, NodeNotFoundError) as error:
-        from taskloom.kernel.missing import explain
-
         if process is not None:
             process.close()
-        asyncio.run(_until_parent_ends(explain(connection, str(error))))
-        return 1
+        return _only_explain(connection, error)
 
-    from taskloom.kernel.bridge import Bridge
+    from taskloom.kernel.bridge import Bridge, KernelEndedError
+    from taskloom.kernel.session import DenoStartError
 
     async def serve() -> None:
         await Bridge(connection, process, lambda: DenoProcess(deno), runtime, env).run()
 
     try:
         asyncio.run(_until_parent_ends(serve()))
-    except RuntimeError as error:
-        print(f"taskloom kernel: {error}", file=sys.stderr)
+    except DenoStartError as error:
+        return _only_explain(connection, error)
+    except KernelEndedError as error:
+        print(f"taskloom kernel: Deno has ended: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-async def _until_parent_ends(job) -> None:  # noqa: ANN001
+def _only_explain(connection: dict[str, Any], error: Exception) -> int:
+    """Say in the notebook why there is no kernel, rather than die without a word."""
+    from taskloom.kernel.missing import explain
+
+    print(f"taskloom kernel: {error}", file=sys.stderr)
+    asyncio.run(_until_parent_ends(explain(connection, str(error))))
+    return 1
+
+
+async def _until_parent_ends(job: Coroutine[Any, Any, None]) -> None:
     """Run ``job`` until it ends, SIGTERM comes, or the process that started the kernel is gone."""
     loop = asyncio.get_running_loop()
     terminated = asyncio.Event()

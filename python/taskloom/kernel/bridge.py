@@ -25,6 +25,7 @@ from taskloom.kernel.link import LinkClosedError
 from taskloom.kernel.session import DenoSession, DenoStartError, describe_exit
 from taskloom.kernel.wire import InvalidMessageError, Message, Wire
 
+START_ATTEMPTS_MAX = 2
 FENCE_SECONDS_MAX = 10.0
 GENTLE_SECONDS = 0.4
 STUBBORN_SECONDS = 2.0
@@ -91,12 +92,13 @@ class Bridge:
         self._env = env
         self._process = process
         context = zmq.asyncio.Context.instance()
-        self._shell = _bind(context, zmq.ROUTER, connection, "shell_port")
-        self._control = _bind(context, zmq.ROUTER, connection, "control_port")
-        self._stdin = _bind(context, zmq.ROUTER, connection, "stdin_port")
-        self._iopub = _bind(context, zmq.PUB, connection, "iopub_port")
-        self._heartbeat = _bind(context, zmq.REP, connection, "hb_port")
+        self._shell = bind(context, zmq.ROUTER, connection, "shell_port")
+        self._control = bind(context, zmq.ROUTER, connection, "control_port")
+        self._stdin = bind(context, zmq.ROUTER, connection, "stdin_port")
+        self._iopub = bind(context, zmq.PUB, connection, "iopub_port")
+        self._heartbeat = bind(context, zmq.REP, connection, "hb_port")
         self._session: DenoSession | None = None
+        self._starting: DenoSession | None = None
         self._ready = asyncio.Event()
         self._queue: asyncio.Queue[Message] = asyncio.Queue()
         self._current: Request | None = None
@@ -128,10 +130,10 @@ class Bridge:
             await self._close()
 
     async def _close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-        else:
-            self._process.close()
+        session = self._session or self._starting
+        if session is not None:
+            await session.close()
+        self._process.close()
         for socket in (self._shell, self._control, self._stdin, self._iopub, self._heartbeat):
             # Time for the last words, such as the answer to a shutdown.
             socket.close(linger=500)
@@ -139,10 +141,21 @@ class Bridge:
     # Deno's life
 
     async def _start(self) -> None:
-        session = DenoSession(self._process)
-        self._session = session
-        await session.start(self._runtime, self._env, self._on_output, self._on_reply)
-        self._ready.set()
+        """Make Deno ready; once more with other ports if it fails, as these may be taken."""
+        for attempt in range(START_ATTEMPTS_MAX):
+            session = DenoSession(self._process)
+            self._starting = session
+            try:
+                await session.start(self._runtime, self._env, self._on_output, self._on_reply)
+            except DenoStartError:
+                await session.close()
+                if attempt + 1 == START_ATTEMPTS_MAX:
+                    raise
+                self._process = self._spawn()
+            else:
+                self._session = session
+                self._ready.set()
+                return
 
     async def _restart(self) -> None:
         """Give up this Deno, and with it all variables, for a new one."""
@@ -429,9 +442,10 @@ def _copy(message: Message) -> Message:
     )
 
 
-def _bind(
+def bind(
     context: zmq.asyncio.Context, kind: int, connection: dict[str, Any], port: str
 ) -> zmq.asyncio.Socket:
+    """Open one of the sockets that the connection file names."""
     socket = context.socket(kind)
     socket.linger = 1000
     # The queue to a slow front end is bounded by nothing but memory, as in other kernels.

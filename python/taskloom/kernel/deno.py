@@ -94,7 +94,7 @@ class DenoProcess:
         return self._process.poll()
 
     def close(self) -> None:
-        """End the process, kindly at first, and remove the folder."""
+        """End the process, kindly at first, and remove the folder; again does nothing."""
         if self._process.poll() is None:
             self._process.terminate()
             try:

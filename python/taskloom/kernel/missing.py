@@ -13,18 +13,21 @@ import zmq
 import zmq.asyncio
 
 from taskloom._version import __version__
-from taskloom.kernel.bridge import _bind
+from taskloom.kernel.bridge import bind
 from taskloom.kernel.wire import InvalidMessageError, Message, Wire
+
+BIND_ATTEMPTS_MAX = 50
+BIND_RETRY_SECONDS = 0.1
 
 
 async def explain(connection: dict[str, Any], text: str) -> None:
     """Answer every cell with an error that says ``text``, until a shutdown request."""
     wire = Wire(connection["key"], connection.get("signature_scheme", "hmac-sha256"))
     context = zmq.asyncio.Context.instance()
-    shell = _bind(context, zmq.ROUTER, connection, "shell_port")
-    control = _bind(context, zmq.ROUTER, connection, "control_port")
-    iopub = _bind(context, zmq.PUB, connection, "iopub_port")
-    heartbeat = _bind(context, zmq.REP, connection, "hb_port")
+    shell = await _bind_again(context, zmq.ROUTER, connection, "shell_port")
+    control = await _bind_again(context, zmq.ROUTER, connection, "control_port")
+    iopub = await _bind_again(context, zmq.PUB, connection, "iopub_port")
+    heartbeat = await _bind_again(context, zmq.REP, connection, "hb_port")
 
     async def serve(socket: zmq.asyncio.Socket) -> None:
         while True:
@@ -54,8 +57,20 @@ async def explain(connection: dict[str, Any], text: str) -> None:
         task.cancel()
 
 
+async def _bind_again(
+    context: zmq.asyncio.Context, kind: int, connection: dict[str, Any], port: str
+) -> zmq.asyncio.Socket:
+    """Bind, also where a kernel that failed has closed the very socket a moment ago."""
+    for _ in range(BIND_ATTEMPTS_MAX):
+        try:
+            return bind(context, kind, connection, port)
+        except zmq.ZMQError:
+            await asyncio.sleep(BIND_RETRY_SECONDS)
+    return bind(context, kind, connection, port)
+
+
 def _error(text: str) -> dict[str, Any]:
-    return {"ename": "KernelNotInstalled", "evalue": text, "traceback": [text]}
+    return {"ename": "KernelNotAvailable", "evalue": text, "traceback": [text]}
 
 
 def _outputs(message: Message, text: str) -> list[tuple[str, dict[str, Any]]]:

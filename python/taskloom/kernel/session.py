@@ -19,7 +19,7 @@ from taskloom.kernel.deno import DenoProcess
 from taskloom.kernel.link import Link
 from taskloom.kernel.wire import InvalidMessageError, Message, Wire
 
-START_SECONDS_MAX = 60.0
+START_SECONDS_MAX = 45.0
 RETRY_SECONDS = 0.05
 
 Handler = Callable[[Message], None]
@@ -77,7 +77,9 @@ class DenoSession:
         try:
             await asyncio.wait_for(self._handshake(runtime, env), START_SECONDS_MAX)
         except asyncio.TimeoutError:
-            raise DenoStartError("Deno did not answer within 60 seconds.") from None
+            raise DenoStartError(
+                f"Deno did not answer within {START_SECONDS_MAX:.0f} seconds of its start."
+            ) from None
         self._started = True
 
     async def _handshake(self, runtime: Path, env: dict[str, str]) -> None:

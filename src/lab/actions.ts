@@ -2,7 +2,7 @@
 import { Dialog, showDialog, showErrorMessage } from '@jupyterlab/apputils';
 import type { INotebookTracker } from '@jupyterlab/notebook';
 import type { IStateDB } from '@jupyterlab/statedb';
-import type { ReadonlyPartialJSONObject } from '@lumino/coreutils';
+import type { PartialJSONObject, ReadonlyPartialJSONObject } from '@lumino/coreutils';
 
 import type { Words } from '../panels/view/words.ts';
 import type { ClusterInfo, NewCluster } from '../protocol/launcher.ts';
@@ -157,7 +157,9 @@ export class ClusterActions {
   async #remembered(): Promise<ReadonlyPartialJSONObject> {
     const last = await this.#services.state?.fetch(REMEMBERED);
     const known = typeof last === 'object' && last !== null && !Array.isArray(last) ? last : {};
-    const { name: _name, ...values } = known as Record<string, never>;
+    const values: PartialJSONObject = { ...(known as PartialJSONObject) };
+    // A name belongs to one cluster; the next one gets its own.
+    delete values['name'];
     return { ...this.#services.defaults(), ...values };
   }
 

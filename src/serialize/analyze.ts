@@ -28,6 +28,7 @@ export interface FreeName {
 /** A piece of the expression to replace: [start, end, text]. */
 export type Edit = readonly [start: number, end: number, text: string];
 
+/** What a source text says about its function. */
 export interface Analysis {
   /** `function` covers arrows and methods. */
   kind: 'function' | 'class';

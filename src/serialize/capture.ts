@@ -10,8 +10,10 @@
 import { createHash } from 'node:crypto';
 import { SerializationError } from '../base/errors.ts';
 import { Encoder } from './encode.ts';
-import { captureHooks, newState, noteSurroundings } from './closure.ts';
-import type { CaptureState } from './closure.ts';
+import { newState } from './capture-state.ts';
+import type { CaptureState } from './capture-state.ts';
+import { captureHooks } from './closure.ts';
+import { noteSurroundings } from './lookup.ts';
 import { packFrames } from './frames.ts';
 import { readRecordedImports } from './modules.ts';
 import { describeRefusal, Refusal } from './refusal.ts';
@@ -31,6 +33,7 @@ export interface CapturedFunction {
   futures: object[];
 }
 
+/** How to capture. */
 export interface CaptureOptions {
   /** Whether an object is a future. */
   reference?: (value: object) => boolean;

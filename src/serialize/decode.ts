@@ -38,6 +38,7 @@ export function decodePlain(head: Uint8Array): unknown {
 
 type Resolve = (index: number) => unknown;
 
+/** Reads one value of the js family. */
 export class Decoder {
   readonly in: Reader;
   readonly frames: readonly Uint8Array[];
@@ -181,11 +182,19 @@ export class Decoder {
   private object(size: number): Record<string, unknown> {
     const object = this.count<Record<string, unknown>>({});
     for (let i = 0; i < size; i++) {
-      const key = this.decode() as string;
+      const key = this.key();
       object[key] = this.decode();
       if (this.pending !== undefined) this.later(value => (object[key] = value));
     }
     return object;
+  }
+
+  /** A property's name: nearly always short, and one of few. */
+  private key(): string {
+    const code = this.in.bytes[this.in.at]!;
+    if (code < 0xa0 || code > 0xbf) return this.text();
+    this.in.at++;
+    return this.in.name(code & 0x1f);
   }
 
   text(): string {

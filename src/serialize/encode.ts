@@ -34,6 +34,7 @@ type Reference = (value: object) => number | undefined;
 
 const FEW = 8;
 
+/** Writes one value at a time; `reset` before each. */
 export class Encoder {
   readonly out = new Writer();
   plain = true;

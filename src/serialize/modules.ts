@@ -194,7 +194,7 @@ function packageFile(file: string, path: string): Imported {
 }
 
 const RECORD = Symbol.for('taskloom.imports');
-let recordedExports = new Map<unknown, Imported>();
+const recordedExports = new Map<unknown, Imported>();
 const recordedSpecifiers = new Map<string, string>();
 
 /** Imports a notebook made since the last look; a promise while their exports are read. */

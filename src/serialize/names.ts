@@ -27,6 +27,7 @@ interface Context {
   early: boolean;
 }
 
+/** One walk over one function. */
 export class Walker {
   readonly text: string;
   readonly prefix: number;
@@ -374,8 +375,8 @@ const HANDLERS: Record<string, Handler | undefined> = {
   LabeledStatement(walker, node, scope, context) {
     walker.visit(node['body'] as Any, scope, context);
   },
-  BreakStatement(walker) {},
-  ContinueStatement(walker) {},
+  BreakStatement() {},
+  ContinueStatement() {},
   ThisExpression(walker, _node, _scope, context) {
     if (context.ownThis) return;
     walker.refuse(

@@ -6,6 +6,19 @@ import { ProtocolError } from '../base/errors.ts';
 
 const utf8 = new TextDecoder('utf-8', { ignoreBOM: true });
 
+interface Name {
+  bytes: Uint8Array;
+  text: string;
+}
+const names: (Name | undefined)[] = new Array<Name | undefined>(256).fill(undefined);
+
+function sameBytes(known: Uint8Array, bytes: Uint8Array, start: number, count: number): boolean {
+  if (known.length !== count) return false;
+  for (let i = 0; i < count; i++) if (known[i] !== bytes[start + i]) return false;
+  return true;
+}
+
+/** A position in one head. */
 export class Reader {
   readonly bytes: Uint8Array;
   readonly view: DataView;
@@ -56,6 +69,24 @@ export class Reader {
       if (short !== undefined) return short;
     }
     return utf8.decode(this.bytes.subarray(at, at + count));
+  }
+
+  /** A short text that is likely to come again, such as a property's name. */
+  name(count: number): string {
+    if (count === 0 || count > 24) return this.text(count);
+    const { bytes } = this;
+    const start = this.at;
+    const last = start + count - 1;
+    if (last >= bytes.length) return this.text(count);
+    const place = (count * 31 + bytes[start]! * 7 + bytes[last]! * 3) & 255;
+    const known = names[place];
+    if (known !== undefined && sameBytes(known.bytes, bytes, start, count)) {
+      this.at += count;
+      return known.text;
+    }
+    const text = this.text(count);
+    names[place] = { bytes: bytes.slice(start, start + count), text };
+    return text;
   }
 
   private ascii(start: number, count: number): string | undefined {

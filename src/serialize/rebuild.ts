@@ -22,6 +22,7 @@ import type { Blueprint, Location } from './provenance.ts';
 import { unpackFrames } from './frames.ts';
 import { Reader } from './reader.ts';
 
+/** Where a function is rebuilt. */
 export interface RebuildOptions {
   /** The directory imports are resolved from. */
   root: string;

@@ -10,10 +10,7 @@ export class Scope {
   }
 
   has(name: string): boolean {
-    for (let scope: Scope | undefined = this; scope !== undefined; scope = scope.parent) {
-      if (scope.names.has(name)) return true;
-    }
-    return false;
+    return this.names.has(name) || (this.parent?.has(name) ?? false);
   }
 }
 
@@ -35,6 +32,8 @@ export function declarePattern(node: Any | null, scope: Scope): void {
       for (const item of node['properties'] as Any[]) {
         declarePattern((item['value'] ?? item['argument']) as Any, scope);
       }
+      return;
+    default:
   }
 }
 

@@ -141,7 +141,7 @@ interface Waiting {
   resolve: (found: Surroundings) => void;
   reject: (error: unknown) => void;
 }
-let waiting: Waiting[] = [];
+const waiting: Waiting[] = [];
 let looking: Promise<void> | undefined;
 
 /**

@@ -29,6 +29,7 @@ export interface Serialized {
   frames: Uint8Array[];
 }
 
+/** How to write a value. */
 export interface SerializeOptions {
   /** A future: the number of the dependency it stands for; undefined for any other object. */
   reference?: (value: object) => number | undefined;

@@ -19,6 +19,7 @@ export function isWellFormed(text: string): boolean {
   return (text as unknown as WellFormed).isWellFormed();
 }
 
+/** See the head of this file. */
 export class Writer {
   bytes: Uint8Array = new Uint8Array(INITIAL_BYTES);
   at = 0;

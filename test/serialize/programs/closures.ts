@@ -208,6 +208,7 @@ await check(
     }
     for (const samples of [1]) table.push(samples);
     label: for (;;) break label;
+    // eslint-disable-next-line no-var
     if (offset > 0) var hoisted = 3;
     return { table, offset, hoisted: hoisted!, text: `${factor}` };
   },

@@ -106,7 +106,6 @@ await refused(
   'outer arguments',
   capture(
     (function outer(..._rest: number[]) {
-      // eslint-disable-next-line prefer-rest-params
       return () => arguments.length;
     })(1)
   )

@@ -25,10 +25,13 @@ export class LiveValues {
     return entry.value;
   }
 
-  /** False when it is too large to be kept. */
+  /** False when it is too large to be kept; it then counts as pushed out. */
   put(tid: number, value: unknown, nbytes: number): boolean {
     this.delete(tid);
-    if (nbytes > this.limit) return false;
+    if (nbytes > this.limit) {
+      this.gone.push(tid);
+      return false;
+    }
     this.entries.set(tid, { value, nbytes });
     this.bytes += nbytes;
     for (const [old, entry] of this.entries) {

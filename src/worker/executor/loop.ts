@@ -28,6 +28,8 @@ import { Results } from './results.ts';
 const BATCH = 32;
 const BATCH_MS = 2;
 const BATCH_BYTES = 4 * 1024 * 1024;
+/** Results of fewer bytes are decoded again when needed: that is cheaper than keeping track. */
+const LIVE_FROM_BYTES = 1024;
 
 type Callable = (...args: unknown[]) => unknown;
 
@@ -111,7 +113,12 @@ export class ExecutorLoop {
   /** Puts tasks in the queue with their inputs, which later drops and evictions cannot take away. */
   private accept(batch: TaskBatch): void {
     for (const sent of batch.functions) this.blobs.set(sent.fn, sent);
-    const sent = new Map(batch.values.map(value => [value.tid, value]));
+    const sent = new Map<number, Undecoded>();
+    for (const value of batch.values) {
+      const input = new Undecoded(value);
+      sent.set(value.tid, input);
+      this.live.put(value.tid, input, input.nbytes);
+    }
     const lacking: number[] = [];
     for (let i = 0; i < batch.seqs.length; i++) {
       const inputs = this.inputsOf(batch.deps[i] ?? null, sent);
@@ -133,16 +140,15 @@ export class ExecutorLoop {
     if (lacking.length > 0) this.send({ op: 'lacking', seqs: lacking });
   }
 
-  private inputsOf(deps: number[] | null, sent: Map<number, SentValue>): unknown[] | null {
+  /** Null when one of them is not here. */
+  private inputsOf(deps: number[] | null, sent: Map<number, Undecoded>): unknown[] | null {
     if (deps === null) return NO_INPUTS;
     const inputs: unknown[] = [];
     for (const tid of deps) {
-      if (this.live.has(tid)) inputs.push(this.live.get(tid));
-      else {
-        const value = sent.get(tid);
-        if (value === undefined) return null;
-        inputs.push(new Undecoded(value));
-      }
+      const value = sent.get(tid);
+      if (value !== undefined) inputs.push(value);
+      else if (this.live.has(tid)) inputs.push(this.live.get(tid));
+      else return null;
     }
     return inputs;
   }
@@ -254,15 +260,13 @@ export class ExecutorLoop {
   }
 
   private importsOf(task: Task, args: Serialized): Promise<unknown> | null {
-    let waiting: Promise<void>[] | null = null;
-    const add = (value: Serialized): void => {
-      if (value.family !== 'js' || value.frames[0] === undefined) return;
-      const loading = loadImports(value.frames[0], this.setup.root);
-      if (loading !== undefined) (waiting ??= []).push(loading);
-    };
-    add(args);
-    for (const input of task.inputs) if (input instanceof Undecoded) add(input.sent);
-    return waiting === null ? null : Promise.all(waiting);
+    const { root } = this.setup;
+    const waiting = [importsOf(args, root)];
+    for (const input of task.inputs) {
+      if (input instanceof Undecoded) waiting.push(input.imports(root));
+    }
+    const loading = waiting.filter(one => one !== undefined);
+    return loading.length === 0 ? null : Promise.all(loading);
   }
 
   private assemble(task: Task, args: Serialized): Call | Promise<Call> {
@@ -308,18 +312,7 @@ export class ExecutorLoop {
     if (index >= task.inputs.length) throw new Error(`it has no dependency number ${index}`);
     const input = task.inputs[index];
     if (!(input instanceof Undecoded)) return input;
-    const { tid } = input.sent;
-    const value = this.live.has(tid) ? this.live.get(tid) : this.decodeInput(input.sent);
-    task.inputs[index] = value;
-    return value;
-  }
-
-  private decodeInput(sent: SentValue): unknown {
-    const value = decodeValue(sent, this.setup.root);
-    let nbytes = 0;
-    for (const frame of sent.frames) nbytes += frame.length;
-    this.live.put(sent.tid, value, nbytes);
-    return value;
+    return input.decode(this.setup.root);
   }
 
   private succeed(task: Task, start: number, value: unknown): void {
@@ -330,7 +323,8 @@ export class ExecutorLoop {
       for (const frame of serialized.frames) nbytes += frame.length;
       const { memoryLimit } = this.setup;
       if (memoryLimit > 0 && nbytes > memoryLimit) throw tooLarge(task.key, nbytes, memoryLimit);
-      const live = task.tid >= 0 && this.live.put(task.tid, value, nbytes);
+      const keep = task.tid >= 0 && nbytes >= LIVE_FROM_BYTES;
+      const live = keep && this.live.put(task.tid, value, nbytes);
       const began = performance.timeOrigin + start;
       this.results.success(
         task.seq,
@@ -362,13 +356,36 @@ export class ExecutorLoop {
 
 const NO_INPUTS: unknown[] = [];
 
-/** An input that came as frames and has not been asked for. */
+/** An input that came as frames: decoded once, when it is first asked for. */
 class Undecoded {
-  readonly sent: SentValue;
+  readonly nbytes: number;
+  private sent: SentValue | null;
+  private value: unknown = undefined;
 
   constructor(sent: SentValue) {
     this.sent = sent;
+    let nbytes = 0;
+    for (const frame of sent.frames) nbytes += frame.length;
+    this.nbytes = nbytes;
   }
+
+  /** What must be imported before it can be decoded. */
+  imports(root: string): Promise<void> | undefined {
+    return this.sent === null ? undefined : importsOf(this.sent, root);
+  }
+
+  decode(root: string): unknown {
+    if (this.sent !== null) {
+      this.value = decodeValue(this.sent, root);
+      this.sent = null;
+    }
+    return this.value;
+  }
+}
+
+function importsOf(value: Serialized, root: string): Promise<void> | undefined {
+  const [head] = value.frames;
+  return value.family === 'js' && head !== undefined ? loadImports(head, root) : undefined;
 }
 
 function decodeValue(

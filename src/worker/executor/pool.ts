@@ -71,6 +71,7 @@ export class ExecutorPool {
   private readonly killing = new Set<number>();
   private readonly heapMb: number;
   private closed = false;
+  private flushing: NodeJS.Immediate | null = null;
 
   constructor(options: PoolOptions) {
     this.options = options;
@@ -119,8 +120,13 @@ export class ExecutorPool {
     this.handTo(this.choose(task), task);
   }
 
+  /** Sends what has been handed over, when this turn ends: as one message a thread. */
   flush(): void {
-    for (const thread of this.threads) thread.post();
+    if (this.flushing !== null) return;
+    this.flushing = setImmediate(() => {
+      this.flushing = null;
+      for (const thread of this.threads) thread.post();
+    });
   }
 
   /** These values are gone from the store. */
@@ -173,6 +179,7 @@ export class ExecutorPool {
 
   async close(): Promise<void> {
     this.closed = true;
+    if (this.flushing !== null) clearImmediate(this.flushing);
     await Promise.all(this.threads.map(thread => thread.close()));
   }
 

@@ -1,6 +1,6 @@
 /** Executors as they are: threads that run users' code, fail, are killed and die. */
 import { afterEach, describe, expect, test } from 'vitest';
-import { deserializeValue, unpackFrames } from '../../../src/serialize/value.ts';
+import { deserializeValue, serializeValue, unpackFrames } from '../../../src/serialize/value.ts';
 import { Harness, Ref } from './harness.ts';
 
 const open: Harness[] = [];
@@ -251,5 +251,53 @@ describe('ends', () => {
     expect(done.every(outcome => outcome.kind === 'value')).toBe(true);
     h.pool.kill(long.tid, 1);
     await long.done;
+  });
+});
+
+describe('live values', () => {
+  test('a value is sent to a thread once, and decoded once, for all tasks that need it', async () => {
+    const h = harness();
+    const stored = serializeValue({ rows: new Float64Array(1000).fill(3) });
+    h.store.put(7, { ...stored, nbytes: 8000, type: 'Object' });
+    const fn = await h.define((box: { rows: Float64Array; seen?: number }) => {
+      box.seen = (box.seen ?? 0) + 1;
+      return box.seen;
+    });
+    const handles = [h.hand(fn, [new Ref(7)]), h.hand(fn, [new Ref(7)])];
+    h.pool.flush();
+    const last = h.hand(fn, [new Ref(7)]);
+    h.pool.flush();
+    const outcomes = await Promise.all([...handles, last].map(handle => handle.done));
+    // The same object each time: it was decoded once and kept.
+    expect(outcomes.map(one => (one.kind === 'value' ? one.value : one))).toEqual([1, 2, 3]);
+  });
+
+  test('what has been pushed out of a thread is sent again', async () => {
+    // A tenth of 128 MiB is kept live: these do not fit together.
+    const h = harness(1, 128 * 2 ** 20);
+    const make = await h.define((n: number) => new Uint8Array(7 * 2 ** 20).fill(n));
+    const made = [1, 2, 3].map(n => h.hand(make, [n]));
+    h.pool.flush();
+    await Promise.all(made.map(handle => handle.done));
+    const first = await h.define((all: Uint8Array[]) => all.map(one => one[0]));
+    const all = made.map(handle => new Ref(handle.tid));
+    for (let round = 0; round < 3; round++) {
+      const handle = h.hand(first, [all]);
+      h.pool.flush();
+      expect(await handle.done).toMatchObject({ kind: 'value', value: [1, 2, 3] });
+    }
+  });
+
+  test('a dropped value is gone from the thread as well', async () => {
+    const h = harness();
+    const make = h.hand(await h.define(() => new Uint8Array(5000)));
+    h.pool.flush();
+    await make.done;
+    const use = await h.define((bytes: Uint8Array) => bytes.length);
+    h.store.put(make.tid, { ...serializeValue(new Uint8Array(9)), nbytes: 9, type: 'Uint8Array' });
+    h.pool.drop([make.tid]);
+    const handle = h.hand(use, [new Ref(make.tid)]);
+    h.pool.flush();
+    expect(await handle.done).toMatchObject({ value: 9 });
   });
 });

@@ -110,7 +110,7 @@ main(async () => {
     }
     for (const check of all) {
       if (names.length > 0 && !names.includes(check.name)) continue;
-      const counts = await runCheck(check, { ...env, CI: 'true', FORCE_COLOR: '0' });
+      const counts = await runCheck(check, { ...env, CI: 'true', NO_COLOR: '1' });
       passed += counts.passed;
       failed += counts.failed;
     }

@@ -201,6 +201,6 @@ def test_messages_of_a_wrong_key_are_dropped(kernel):
 
 
 def test_many_outputs_keep_their_order(kernel):
-    outcome = kernel.run("for (let i = 0; i < 500; i++) console.log(i); 'end'")
+    outcome = kernel.run("for (let i = 0; i < 500; i++) console.log(`${i}`); 'end'")
     assert outcome.stdout.split() == [str(i) for i in range(500)]
     assert outcome.outputs[-1]["msg_type"] == "execute_result"

@@ -57,13 +57,17 @@ export function ClusterCard(props: CardProps): ReactElement {
       <div className="tl-card-facts">{factsOf(cluster, words)}</div>
       {alive ? <Memory cluster={cluster} words={words} /> : null}
       {cluster.reason === null ? null : (
-        <div className={alive ? 'tl-card-reason tl-warn-text' : 'tl-card-reason tl-error-text'}>
-          {cluster.reason}
-        </div>
+        <div className={`tl-card-reason ${reasonClass(cluster)}`}>{cluster.reason}</div>
       )}
       <Actions {...props} alive={alive} />
     </li>
   );
+}
+
+/** A warning while it lives, an error when it failed, a remark when it ended in order. */
+function reasonClass(cluster: ClusterInfo): string {
+  if (cluster.state === 'failed') return 'tl-error-text';
+  return cluster.state === 'ended' ? 'tl-muted' : 'tl-warn-text';
 }
 
 function Actions(props: CardProps & { alive: boolean }): ReactElement {

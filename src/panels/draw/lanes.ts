@@ -42,7 +42,8 @@ export function layoutLanes(
       shown.push({ laneId, worker: lane.worker, lane: lane.lane });
     }
   });
-  shown.sort((a, b) => a.worker - b.worker || a.lane - b.lane);
+  const { workers: table } = store;
+  shown.sort((a, b) => table.rank(a.worker) - table.rank(b.worker) || a.lane - b.lane);
   const workers = new Set(shown.map(lane => lane.worker)).size;
   if (shown.length === 0) return { lanes: [], labels: [], height: 0 };
   const loose = room / shown.length > 14;

@@ -9,6 +9,8 @@ import type { FeedWorker, VitalsColumns, WorkerStatus } from '../../protocol/fee
 export const HISTORY_MS = 60_000;
 /** Samples closer than this are folded into one. */
 const SAMPLE_MS = 450;
+/** Orders `worker-2` before `worker-10`. */
+const NAMES = new Intl.Collator('en', { numeric: true });
 /** Workers remembered after they went. */
 const GONE_KEPT = 50;
 
@@ -60,8 +62,12 @@ export interface ClusterTotals {
 
 export class WorkerTable {
   readonly #rows = new Map<number, WorkerRow>();
+  /** Rows in the order of their names; null when it must be made again. */
+  #ordered: WorkerRow[] | null = null;
+  #ranks = new Map<number, number>();
 
   add(workers: readonly FeedWorker[]): void {
+    this.#ordered = null;
     for (const info of workers) {
       const known = this.#rows.get(info.worker);
       if (known === undefined) {
@@ -74,6 +80,7 @@ export class WorkerTable {
     const row = this.#rows.get(worker);
     if (row === undefined) return;
     row.gone = { at, reason };
+    this.#ordered = null;
     const gone = [...this.#rows.values()].filter(other => other.gone !== null);
     for (const old of gone.slice(0, Math.max(0, gone.length - GONE_KEPT))) {
       this.#rows.delete(old.info.worker);
@@ -94,11 +101,26 @@ export class WorkerTable {
     return this.#rows.get(worker);
   }
 
-  /** Workers in order of their number; with those that went only when asked. */
+  /** Workers in order of their names; with those that went only when asked. */
   rows(options: { gone?: boolean } = {}): WorkerRow[] {
-    return [...this.#rows.values()]
-      .filter(row => options.gone === true || row.gone === null)
-      .sort((a, b) => a.info.worker - b.info.worker);
+    const ordered = this.#order();
+    return options.gone === true ? [...ordered] : ordered.filter(row => row.gone === null);
+  }
+
+  /** Place of a worker in the order of `rows`; after all others when it is not known. */
+  rank(worker: number): number {
+    this.#order();
+    return this.#ranks.get(worker) ?? this.#ranks.size + worker;
+  }
+
+  #order(): WorkerRow[] {
+    if (this.#ordered !== null) return this.#ordered;
+    const ordered = [...this.#rows.values()].sort(
+      (a, b) => NAMES.compare(a.info.name, b.info.name) || a.info.worker - b.info.worker
+    );
+    this.#ranks = new Map(ordered.map((row, rank) => [row.info.worker, rank]));
+    this.#ordered = ordered;
+    return ordered;
   }
 
   totals(): ClusterTotals {

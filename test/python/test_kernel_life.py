@@ -201,5 +201,6 @@ def test_sigterm_ends_the_kernel(start):
 def test_install_names_this_python(tmp_path):
     command = [sys.executable, "-m", "taskloom.kernel", "install", "--prefix", str(tmp_path)]
     subprocess.run(command, check=True, cwd=ROOT, capture_output=True)
-    path = tmp_path / "share" / "jupyter" / "kernels" / "taskloom" / "kernel.json"
-    assert sys.executable in path.read_text(encoding="utf-8")
+    folder = tmp_path / "share" / "jupyter" / "kernels" / "taskloom"
+    assert sys.executable in (folder / "kernel.json").read_text(encoding="utf-8")
+    assert (folder / "logo-svg.svg").is_file()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -31,6 +32,7 @@ def install_kernelspec(prefix: str | None = None) -> str:
     with tempfile.TemporaryDirectory() as folder:
         # Readable by those who share the installation, which a temporary folder is not.
         Path(folder).chmod(0o755)
+        shutil.copy(source / "logo-svg.svg", folder)
         (Path(folder) / "kernel.json").write_text(json.dumps(spec, indent=2), encoding="utf-8")
         return KernelSpecManager().install_kernel_spec(
             folder, KERNEL_NAME, user=prefix is None, prefix=prefix

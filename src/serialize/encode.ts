@@ -26,7 +26,10 @@ export interface EncodeHooks {
 export interface ModuleRef {
   /** As written in the import declaration: `node:path`, `lodash`, `npm:lodash@4`. */
   specifier: string;
-  /** Where it was resolved to on the submitting side, or ''. */
+  /**
+   * Where it was resolved to on the submitting side; the folder to resolve it from, ending in `/`;
+   * or ''.
+   */
   url: string;
 }
 

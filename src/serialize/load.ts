@@ -44,7 +44,10 @@ export async function loadModule(module: ModuleRef, root: string): Promise<void>
   const failures: string[] = [];
   for (const attempt of places(module, root)) {
     try {
-      loaded.set(keyOf(module, root), await importerFor(root)(attempt));
+      const folder = attempt.endsWith('/') ? fileURLToPath(attempt) : undefined;
+      const importer = importerFor(folder ?? root);
+      const namespace = await importer(folder === undefined ? attempt : module.specifier);
+      loaded.set(keyOf(module, root), namespace);
       return;
     } catch (error) {
       if (!isMissing(error)) throw brokenModule(module, attempt, error);
@@ -56,12 +59,13 @@ export async function loadModule(module: ModuleRef, root: string): Promise<void>
 
 /** The same at once, for values read synchronously: through `require`, which loads both kinds. */
 export function loadModuleNow(module: ModuleRef, root: string): Namespace {
-  const require = createRequire(pathToFileURL(join(resolve(root), 'taskloom-task.cjs')));
   const failures: string[] = [];
   for (const attempt of places(module, root)) {
     try {
-      const target = attempt.startsWith('file:') ? fileURLToPath(attempt) : attempt;
-      const exports = require(target) as Namespace;
+      const path = attempt.startsWith('file:') ? fileURLToPath(attempt) : attempt;
+      const folder = attempt.endsWith('/') ? path : undefined;
+      const require = requireFrom(folder ?? root);
+      const exports = require(folder === undefined ? path : module.specifier) as Namespace;
       const esm = Object.prototype.toString.call(exports) === '[object Module]';
       const namespace = esm ? exports : { ...exports, default: exports };
       loaded.set(keyOf(module, root), namespace);
@@ -193,6 +197,6 @@ export function dynamicImport(root: string, from: string): (specifier: string) =
 }
 
 /** CommonJS `require` from the root directory. */
-export function requireFrom(root: string): unknown {
+export function requireFrom(root: string): NodeJS.Require {
   return createRequire(pathToFileURL(join(resolve(root), 'taskloom-task.cjs')));
 }

@@ -83,7 +83,8 @@ function resolveFrom(specifier: string, url: string): string {
   if (/^[a-z][a-z+.-]*:/.test(specifier)) return specifier;
   try {
     if (/^[./]/.test(specifier)) return new URL(specifier, url).href;
-    return pathToFileURL(createRequire(url).resolve(specifier)).href;
+    // A package: recorded is the folder that asks for it, for `import` to resolve from there.
+    return url.startsWith('file:') ? new URL('.', url).href : '';
   } catch {
     return '';
   }
@@ -92,6 +93,7 @@ function resolveFrom(specifier: string, url: string): string {
 /** A file of the user's, neither built in nor an installed package. */
 function isOwnModule(specifier: string, url: string): boolean {
   if (isBuiltin(specifier) || /^(npm|jsr|https?|node):/.test(specifier)) return false;
+  if (specifier.startsWith('#')) return true;
   if (url.startsWith('file:')) {
     return (
       !url.includes('/node_modules/') && (/^[./]/.test(specifier) || specifier.startsWith('file:'))

@@ -4,6 +4,7 @@
  *   index.mjs      what `import "taskloom"` gives in Node and Deno
  *   taskloom.mjs   the command: turns V8's compile cache on, then loads main.mjs
  *   main.mjs       the command proper
+ *   nanny.mjs, scheduler.mjs, worker.mjs   what a cluster's own processes run
  *   executor.mjs   what a worker runs in its worker threads
  *   kernel.mjs     what runs in a TypeScript kernel before the first cell
  *   page/          the dashboard page that a scheduler serves
@@ -90,7 +91,8 @@ if (folder !== undefined) {
   // Workers are often killed rather than ended: write what was compiled while there is time.
   setTimeout(() => module.flushCompileCache?.(), 3000).unref();
 }
-await import('./main.mjs');
+const [role, flag] = process.argv.slice(2);
+await import(flag === '--supervised' ? './' + role + '.mjs' : './main.mjs');
 `;
 
 const define = { __TASKLOOM_VERSION__: JSON.stringify(version) };
@@ -138,6 +140,9 @@ async function buildPage(folder) {
 const parts = {
   index: module('index', 'src/index.ts'),
   main: module('main', 'src/cli/main.ts'),
+  nanny: module('nanny', 'src/cli/role/nanny.ts'),
+  scheduler: module('scheduler', 'src/cli/role/scheduler.ts'),
+  worker: module('worker', 'src/cli/role/worker.ts'),
   executor: module('executor', 'src/worker/executor/thread-main.ts'),
   kernel: module('kernel', 'src/kernel/startup.ts'),
   page: buildPage

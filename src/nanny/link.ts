@@ -1,19 +1,23 @@
 /**
  * The nanny's control link to its scheduler: registers, tells of exits and status, answers
  * requests. What is told before the link is open waits and goes first.
+ *
+ * The code of links is loaded apart (`loadComm`): a nanny first starts its children, and loads it
+ * while they start.
  */
 import { randomUUID } from 'node:crypto';
 import { CommClosedError, ProtocolVersionError } from '../base/errors.ts';
 import { packageVersion } from '../config/runtime.ts';
-import { answerRequest } from '../comm/rpc.ts';
-import type { RequestHandler } from '../comm/rpc.ts';
+import type { answerRequest, RequestHandler } from '../comm/rpc.ts';
 import type { Connection } from '../comm/connection.ts';
-import { dial } from '../comm/websocket.ts';
+import type { dial } from '../comm/websocket.ts';
 import { CLOSE, PROTOCOL_VERSION } from '../protocol/limits.ts';
 import type {
+  NannyHello,
   NannyStatus,
   NannyToScheduler,
   RegisterNanny,
+  RequestMessage,
   SchedulerToNanny,
   WorkerExited
 } from '../protocol/messages.ts';
@@ -26,12 +30,27 @@ export interface NannyLinkOptions {
   onLost: (reason: string) => void;
 }
 
+/** What a link needs of src/comm. */
+interface CommModules {
+  dial: typeof dial;
+  answerRequest: typeof answerRequest;
+}
+
+async function loadComm(): Promise<CommModules> {
+  const [websocket, rpc] = await Promise.all([
+    import('../comm/websocket.ts'),
+    import('../comm/rpc.ts')
+  ]);
+  return { dial: websocket.dial, answerRequest: rpc.answerRequest };
+}
+
 export class NannyLink {
   private readonly options: NannyLinkOptions;
   private connection: Connection<NannyToScheduler> | null = null;
   private early: (WorkerExited | NannyStatus)[] = [];
   private welcomed = false;
   private closed = false;
+  private comm: Promise<CommModules> | null = null;
 
   constructor(options: NannyLinkOptions) {
     this.options = options;
@@ -40,6 +59,12 @@ export class NannyLink {
   /** The scheduler has said hello. */
   get isOpen(): boolean {
     return this.welcomed && this.connection?.isOpen === true;
+  }
+
+  /** Loads the code of links, so that `open` has it at hand. */
+  prepare(): Promise<CommModules> {
+    this.comm ??= loadComm();
+    return this.comm;
   }
 
   /** Dials and registers; resolves when the scheduler has said hello. */
@@ -52,11 +77,20 @@ export class NannyLink {
     });
     // The dial may fail first: then nobody waits for the hello.
     hello.catch(() => undefined);
+    const { dial, answerRequest } = await this.prepare();
+    const answer = (request: RequestMessage): void => {
+      void answerRequest(request, this.options.handlers, response =>
+        this.connection?.send(response)
+      );
+    };
     this.connection = await dial<NannyToScheduler, SchedulerToNanny>(
       { address, path: '/nanny', token: this.options.token },
       {
         onMessages: messages => {
-          for (const message of messages) this.onMessage(message, address, welcome, refuse);
+          for (const message of messages) {
+            if (message.op === 'hello') this.onHello(message, address, welcome, refuse);
+            else answer(message);
+          }
         },
         onClose: ({ code, reason }) => {
           const why = reason === '' ? `closed with code ${code}` : reason;
@@ -85,24 +119,18 @@ export class NannyLink {
     this.connection?.close(CLOSE.normal, 'the nanny ends');
   }
 
-  private onMessage(
-    message: SchedulerToNanny,
+  private onHello(
+    hello: NannyHello,
     address: string,
     welcome: () => void,
     refuse: (error: Error) => void
   ): void {
-    if (message.op === 'hello') {
-      if (message.protocol !== PROTOCOL_VERSION) {
-        refuse(new ProtocolVersionError(PROTOCOL_VERSION, message.protocol, address));
-        return;
-      }
-      this.welcomed = true;
-      welcome();
-    } else {
-      void answerRequest(message, this.options.handlers, response =>
-        this.connection?.send(response)
-      );
+    if (hello.protocol !== PROTOCOL_VERSION) {
+      refuse(new ProtocolVersionError(PROTOCOL_VERSION, hello.protocol, address));
+      return;
     }
+    this.welcomed = true;
+    welcome();
   }
 }
 

@@ -61,6 +61,8 @@ export class Nanny {
   private readonly workers = new Map<string, Child>();
   /** Last lines of workers that have ended, by name. */
   private readonly oldLines = new Map<string, string[]>();
+  /** Last lines of workers that we end, from before that. */
+  private readonly lastWords = new Map<string, string[]>();
   private readonly events = new LineRing(1000);
   private readonly link: NannyLink;
   private readonly kernelKillsAtStart = kernelKills();
@@ -105,6 +107,7 @@ export class Nanny {
     const nanny = new Nanny(options);
     nanny.startScheduler();
     nanny.apply({ type: 'scale', workers: options.workers, close: [] });
+    void nanny.link.prepare();
     return nanny;
   }
 
@@ -232,8 +235,7 @@ export class Nanny {
         this.workers.get(instruction.name)?.order({ op: 'close', reason: instruction.reason });
         return;
       case 'signal':
-        this.workers.get(instruction.name)?.signal(instruction.signal);
-        return;
+        return this.signalWorker(instruction.name, instruction.signal);
       case 'worker-exited':
       case 'nanny-status':
         return this.link.tell(instruction);
@@ -269,9 +271,19 @@ export class Nanny {
     }
   }
 
+  private signalWorker(name: string, signal: 'SIGTERM' | 'SIGKILL'): void {
+    const child = this.workers.get(name);
+    if (child === undefined) return;
+    // What it says of our own signal explains nothing.
+    if (!this.lastWords.has(name)) this.lastWords.set(name, child.output.last(LAST_LINES));
+    child.signal(signal);
+  }
+
   private onWorkerExit(name: string, child: Child, exit: ChildExit): void {
     this.workers.delete(name);
     this.keepLines(name, child.output.last(200));
+    const lastLines = this.lastWords.get(name) ?? child.output.last(LAST_LINES);
+    this.lastWords.delete(name);
     this.apply({
       type: 'worker-exited',
       name,
@@ -279,7 +291,7 @@ export class Nanny {
         ...exit,
         pid: child.pid,
         kernelKilled: kernelKills() > this.kernelKillsAtStart,
-        lastLines: child.output.last(LAST_LINES)
+        lastLines
       }
     });
   }

@@ -1,0 +1,14 @@
+/** A scheduler process below a nanny. */
+import { Log } from '../../diagnostics/log.ts';
+import { Scheduler } from '../../scheduler/scheduler.ts';
+import { toStderr } from '../failure.ts';
+import { beSupervised, liveUntilClosed, orFail } from '../supervised.ts';
+
+const supervisor = await beSupervised('scheduler');
+const { cluster } = supervisor.setup;
+const scheduler = await orFail(
+  supervisor,
+  Scheduler.start({ ...cluster, connectionFile: true, log: new Log('scheduler', toStderr) })
+);
+supervisor.report({ op: 'ready', address: scheduler.address });
+liveUntilClosed(supervisor, scheduler);

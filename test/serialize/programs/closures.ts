@@ -165,7 +165,7 @@ await check(
 }
 await check('native', Math.max, 1, 5);
 await check('built-in module function', join, 'x', 'y');
-await check('package function', acorn.isNewLine, 10);
+await check('package function', acorn.parseExpressionAt, '1+x', 0, { ecmaVersion: 2020 });
 await check('dynamic import', async () => {
   const { sep } = await import('node:path');
   const parser = await import('acorn');

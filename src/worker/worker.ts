@@ -21,9 +21,10 @@ import type {
 } from '../protocol/messages.ts';
 import { DataService } from './data-service.ts';
 import { ExecutorPool } from './executor/pool.ts';
-import { runOnce } from './executor/run-once.ts';
 import { Gatherer } from './gatherer.ts';
 import { ProcessMetrics } from './metrics.ts';
+import { requestHandlers } from './requests.ts';
+import type { ExecutingTask } from './requests.ts';
 import { WorkerState } from './state/state.ts';
 import type { Instruction, WorkerEvent } from './state/state.ts';
 import { MemoryStore } from './store.ts';
@@ -133,7 +134,14 @@ export class Worker {
         onLog: (level, key, text) => this.log.add(level, key === '' ? text : `[${key}] ${text}`)
       }
     });
-    this.requests = this.requestHandlers();
+    this.requests = requestHandlers({
+      root: options.root ?? process.cwd(),
+      address,
+      memoryLimit,
+      log: this.log,
+      story: which => this.state?.story(which) ?? [],
+      executing: () => this.executing(Date.now())
+    });
     server.data(this.data.handle);
     server.route('GET', '/info', () => ({ status: 200, body: this.info() }));
     server.route('GET', '/logs', () => ({ status: 200, body: { lines: this.log.tail() } }));
@@ -254,12 +262,13 @@ export class Worker {
     if (state === null) return;
     const now = Date.now();
     const { counts } = state;
-    const executing = this.pool.running();
+    const running = this.executing(now);
+    const executing = running.map(task => task.tid);
     this.link?.send({
       op: 'heartbeat-worker',
       now,
       executing,
-      executingFor: executing.map(tid => now - this.startOf(tid, now)),
+      executingFor: running.map(task => task.forMs),
       metrics: this.metrics.read({
         managed: this.store.nbytes,
         spilled: this.store.spilled,
@@ -353,41 +362,12 @@ export class Worker {
 
   // ---------------------------------------------------------------- questions from outside
 
-  private requestHandlers(): ReadonlyMap<string, RequestHandler> {
-    const { options } = this;
-    return new Map<string, RequestHandler>([
-      [
-        'run',
-        ({ blob, args, wait }: { blob: Uint8Array; args: Uint8Array; wait?: boolean }) => {
-          const answer = runOnce({
-            blob,
-            args,
-            root: options.root ?? process.cwd(),
-            address: this.address,
-            memoryLimit: options.memoryLimit,
-            onLog: (level, key, text) => this.log.add(level, `[${key}] ${text}`)
-          });
-          return wait === false ? null : answer;
-        }
-      ],
-      ['logs', ({ n }: { n?: number }) => this.log.tail(n)],
-      [
-        'story',
-        ({ keys }: { keys: (string | number)[] }) =>
-          keys.flatMap(key => this.state?.story(key) ?? [])
-      ],
-      [
-        'executing',
-        () => {
-          const now = Date.now();
-          return this.pool.running().map(tid => ({
-            tid,
-            key: this.state?.get(tid)?.key ?? '',
-            forMs: now - this.startOf(tid, now)
-          }));
-        }
-      ]
-    ]);
+  private executing(now: number): ExecutingTask[] {
+    return this.pool.running().map(tid => ({
+      tid,
+      key: this.state?.get(tid)?.key ?? '',
+      forMs: now - this.startOf(tid, now)
+    }));
   }
 
   private info(): object {

@@ -24,12 +24,13 @@ export function userFailure(thrown: unknown): Failure {
 /** An error of ours on the way to or from the task: its code stays. */
 export function ownFailure(error: unknown, what: string): Failure {
   const code = error instanceof TaskloomError ? error.code : 'INTERNAL';
-  const message = `${what}: ${error instanceof Error ? error.message : String(error)}`;
+  const name = error instanceof Error ? error.name : 'Error';
+  const text = `${what}: ${error instanceof Error ? error.message : String(error)}`;
   return {
     code,
-    message,
+    message: cut(`${name}: ${text}`),
     traceback: code === 'INTERNAL' ? traceback(error) : '',
-    exception: serialised(code === 'SERIALIZATION' ? new SerializationError(message) : error)
+    exception: serialised(code === 'SERIALIZATION' ? new SerializationError(text) : error)
   };
 }
 

@@ -340,9 +340,9 @@ export class ExecutorPool {
     const limit =
       memoryLimit > 0 ? ` (worker limit ${formatBytes(memoryLimit)}, ${nthreads} threads)` : '';
     const message = death.outOfMemory
-      ? `Task ${task.key} needed more than ${heap}${limit}. Give the workers more memory ` +
+      ? `WorkerMemoryError: Task ${task.key} needed more than ${heap}${limit}. Give the workers more memory ` +
         `(memoryLimit), use fewer threads a worker, or make the task smaller.`
-      : `Task ${task.key} ended its executor (exit code ${death.exitCode}), as process.exit() does. ` +
+      : `TaskError: Task ${task.key} ended its executor (exit code ${death.exitCode}), as process.exit() does. ` +
         `Return from the task or throw an error instead.`;
     const code = death.outOfMemory ? 'WORKER_MEMORY' : 'EXECUTOR_DIED';
     events.onLog('error', task.key, message);

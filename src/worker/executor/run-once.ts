@@ -49,8 +49,8 @@ export function runOnce(options: RunOptions): Promise<Uint8Array | { error: Erro
         fail({
           code: death.outOfMemory ? 'WORKER_MEMORY' : 'EXECUTOR_DIED',
           message: death.outOfMemory
-            ? 'The function that client.run sent needed more memory than its thread may use.'
-            : `The function that client.run sent ended its thread (exit code ${death.exitCode}).`,
+            ? 'WorkerMemoryError: The function that client.run sent needed more memory than its thread may use.'
+            : `TaskError: The function that client.run sent ended its thread (exit code ${death.exitCode}).`,
           traceback: '',
           exception: null
         })

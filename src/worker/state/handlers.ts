@@ -310,7 +310,7 @@ function executionKilled(core: WorkerCore, event: ExecutionKilled): void {
   task.error = {
     code: 'TASK_TIMEOUT',
     message:
-      `Task ${task.key} ran longer than its timeout of ${task.timeout} s and was killed. ` +
+      `TaskTimeoutError: Task ${task.key} ran longer than its timeout of ${task.timeout} s and was killed. ` +
       `Give it more time with client.with({ timeout }), or make it smaller.`,
     traceback: '',
     exception: null,

@@ -4,7 +4,7 @@
  */
 import { describe, expect, test } from 'vitest';
 import type { ErrorRecord, WorkerToScheduler } from '../../../src/protocol/messages.ts';
-import type { Instruction } from '../../../src/worker/state/state.ts';
+import type { Instruction, WorkerEvent } from '../../../src/worker/state/state.ts';
 import { transitionPairs } from '../../../src/worker/state/transitions.ts';
 import { compute, Driver, failure, free, gathered, success } from './driver.ts';
 
@@ -12,10 +12,18 @@ function sent(instructions: Instruction[]): WorkerToScheduler[] {
   return instructions.flatMap(one => (one.op === 'send' ? [one.message] : []));
 }
 
-const cancel = (force: boolean, ...tids: number[]) =>
-  ({ op: 'cancel-compute', stimulus: 'test', tids, force }) as const;
-const holders = (tid: number, ...workers: number[]) =>
-  ({ op: 'refresh-who-has', stimulus: 'test', tids: [tid], holders: [workers] }) as const;
+const cancel = (force: boolean, ...tids: number[]): WorkerEvent => ({
+  op: 'cancel-compute',
+  stimulus: 'test',
+  tids,
+  force
+});
+const holders = (tid: number, ...workers: number[]): WorkerEvent => ({
+  op: 'refresh-who-has',
+  stimulus: 'test',
+  tids: [tid],
+  holders: [workers]
+});
 
 describe('one task', () => {
   test('is executed, reported with its run, and forgotten when freed', () => {
@@ -126,7 +134,7 @@ describe('what runs next', () => {
     const short = { duration: 0.01 };
     d.do(compute({ tid: 1, ...short }, { tid: 2, ...short }));
     expect(d.lines(failure(1))).toEqual(['task-erred 1 TASK_ERRED']);
-    const back = { op: 'execute-returned', tids: [2], runIds: [1] } as const;
+    const back: WorkerEvent = { op: 'execute-returned', tids: [2], runIds: [1] };
     expect(d.lines(back)).toEqual(['execute 2']);
   });
 
@@ -303,17 +311,19 @@ describe('dependencies', () => {
 });
 
 describe('copies', () => {
-  const acquire = (tid: number, ...from: number[]) =>
-    ({
-      op: 'acquire-replicas',
-      stimulus: 'test',
-      tids: [tid],
-      keys: [`k${tid}`],
-      nbytes: [10],
-      holders: [from]
-    }) as const;
-  const remove = (...tids: number[]) =>
-    ({ op: 'remove-replicas', stimulus: 'test', tids }) as const;
+  const acquire = (tid: number, ...from: number[]): WorkerEvent => ({
+    op: 'acquire-replicas',
+    stimulus: 'test',
+    tids: [tid],
+    keys: [`k${tid}`],
+    nbytes: [10],
+    holders: [from]
+  });
+  const remove = (...tids: number[]): WorkerEvent => ({
+    op: 'remove-replicas',
+    stimulus: 'test',
+    tids
+  });
 
   test('are fetched on request and dropped on request', () => {
     const d = new Driver();
@@ -346,8 +356,9 @@ describe('copies', () => {
 
   test('scattered values are held without a word: the client tells', () => {
     const d = new Driver();
-    const put = { op: 'put-data', tids: [7], keys: ['k7'], nbytes: [4], types: ['x'] } as const;
-    expect(d.lines({ ...put, tids: [7], keys: ['k7'], nbytes: [4], types: ['x'] })).toEqual([]);
+    expect(d.lines({ op: 'put-data', tids: [7], keys: ['k7'], nbytes: [4], types: ['x'] })).toEqual(
+      []
+    );
     expect(d.stateOf(7)).toBe('memory');
     expect(d.state.counts.managed).toBe(4);
   });
@@ -532,7 +543,7 @@ describe('messages that were overtaken', () => {
   test('about unknown tasks or other runs change nothing', () => {
     const d = new Driver();
     d.do(compute({ tid: 1, run: 3 }));
-    const stale = [
+    const stale: WorkerEvent[] = [
       free(77),
       cancel(true, 77),
       holders(77, 1),

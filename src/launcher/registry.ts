@@ -37,6 +37,8 @@ interface Entry {
   cluster: LocalCluster | null;
   access: SchedulerAccess | null;
   facts: ClusterFacts | null;
+  /** The reading of its figures that is under way. */
+  reading: Promise<void> | null;
 }
 
 const WATCHED_MS = 1000;
@@ -51,7 +53,6 @@ export class ClusterRegistry {
   private readonly onChange: () => void;
   private viewers = 0;
   private shown = '';
-  private polling: Promise<void> | null = null;
   private watcher: FSWatcher | null = null;
   private timer: ReturnType<typeof setTimeout> | null = null;
   private closed = false;
@@ -226,7 +227,8 @@ export class ClusterRegistry {
       own: true,
       cluster: null,
       access: null,
-      facts: null
+      facts: null,
+      reading: null
     };
     this.entries.set(id, entry);
     return entry;
@@ -306,23 +308,27 @@ export class ClusterRegistry {
       own: false,
       cluster: null,
       access: { address: file.address, token: file.token },
-      facts: null
+      facts: null,
+      reading: null
     });
     if (this.viewers > 0) void this.poll();
   }
 
-  /** Reads the figures of all clusters; one reading at a time. */
-  private poll(): Promise<void> {
-    this.polling ??= Promise.all([...this.entries.values()].map(entry => this.pollOne(entry)))
-      .then(() => undefined)
-      .finally(() => {
-        this.polling = null;
-        this.changed();
-      });
-    return this.polling;
+  /** Reads the figures of all clusters; one that hangs does not hold up the others. */
+  private async poll(): Promise<void> {
+    await Promise.all([...this.entries.values()].map(entry => this.pollOne(entry)));
   }
 
-  private async pollOne(entry: Entry): Promise<void> {
+  /** One reading of a cluster at a time. */
+  private pollOne(entry: Entry): Promise<void> {
+    entry.reading ??= this.read(entry).finally(() => {
+      entry.reading = null;
+      this.changed();
+    });
+    return entry.reading;
+  }
+
+  private async read(entry: Entry): Promise<void> {
     if (entry.access === null || entry.state !== 'running') return;
     try {
       entry.facts = await fetchInfo(entry.access, INFO_LIMIT_MS);

@@ -4,10 +4,11 @@
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { describe, expect, it } from 'vitest';
-import { listConnectionFiles } from '../../src/config/connection-file.ts';
+import { listConnectionFiles, runtimeFolder } from '../../src/config/connection-file.ts';
 import { nodePath } from '../../src/config/runtime.ts';
 import { LocalCluster } from '../../src/deploy/local.ts';
 import { clusterContract } from './contract.ts';
@@ -146,6 +147,30 @@ describe('the lease', () => {
       stdio: ['ignore', 'ignore', 'inherit']
     });
     const [code] = (await once(child, 'exit')) as [number | null];
+    expect(code).toBe(0);
+    await until('the cluster has ended', () => listConnectionFiles().length === 0);
+  });
+});
+
+/** The Deno of the checkout's own environment, on which TypeScript notebooks run. */
+const deno = join(import.meta.dirname, '..', '..', '.venv', 'bin', 'deno');
+
+describe.runIf(existsSync(deno))('in Deno', () => {
+  it('makes, uses and closes a cluster, and leaves nothing when it ends without closing', async () => {
+    const source = join(import.meta.dirname, '..', '..', 'src', 'deploy', 'local.ts');
+    const script =
+      `import { LocalCluster } from ${JSON.stringify(source)};` +
+      `{ await using cluster = await LocalCluster.create({ workers: 1, memoryLimit: 0 });` +
+      `  console.log((await cluster.info()).workers.running, cluster); }` +
+      `await LocalCluster.create({ workers: 1, memoryLimit: 0 });`;
+    const file = join(runtimeFolder(), 'script.ts');
+    writeFileSync(file, script);
+    const child = spawn(deno, ['run', '--no-check', '--allow-all', file], {
+      stdio: ['ignore', 'pipe', 'inherit']
+    });
+    const output = text(child.stdout);
+    const [code] = (await once(child, 'exit')) as [number | null];
+    expect(await output).toMatch(/^1 LocalCluster\(local-[0-9a-f]{4}, http:/);
     expect(code).toBe(0);
     await until('the cluster has ended', () => listConnectionFiles().length === 0);
   });

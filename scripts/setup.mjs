@@ -20,6 +20,7 @@ import { homedir } from 'node:os';
 import { join, relative } from 'node:path';
 import { pathToFileURL } from 'node:url';
 
+import { labEnvironment } from './lab.mjs';
 import { installPackages } from './packages.mjs';
 import { SetupError, hashOf, main, must, once, root, run, say, step, venv } from './steps.mjs';
 
@@ -180,11 +181,7 @@ export async function setup() {
   await build(tools);
   return {
     node: tools.node,
-    env: {
-      ...tools.env,
-      PATH: `${join(venv, 'bin')}:${tools.env.PATH ?? process.env.PATH}`,
-      VIRTUAL_ENV: venv
-    }
+    env: labEnvironment(tools.env.PATH)
   };
 }
 

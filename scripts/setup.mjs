@@ -11,6 +11,7 @@ import {
   existsSync,
   lstatSync,
   mkdirSync,
+  readFileSync,
   readlinkSync,
   rmSync,
   symlinkSync,
@@ -83,11 +84,8 @@ async function makeVenv() {
 
 /** The Python packages, and Taskloom itself as an editable install (entry points, kernelspec). */
 async function installPython() {
-  const packages = hashOf([
-    'pyproject.toml',
-    'hatch_build.py',
-    'python/taskloom/kernel/kernelspec'
-  ]);
+  const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+  const packages = hashOf(['pyproject.toml', 'python/taskloom/kernel/kernelspec'], version);
   const present = () => existsSync(join(venv, 'bin/jupyter-lab'));
   await once('python', packages, present, 'Python packages (JupyterLab, Deno, Node)', async () => {
     // pip would follow the link and delete the build behind it when it replaces an older install.

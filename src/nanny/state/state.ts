@@ -4,7 +4,8 @@
  *
  * A worker that ends unasked is started again, after 0.1 s, doubling to 10 s with each end within
  * the last minute; after ten of those it is given up until somebody scales or restarts. A worker
- * beyond 95 % of its memory limit is ended. Names are never used for another worker.
+ * beyond 95 % of its memory limit at two readings in a row is ended. Names are never used for
+ * another worker.
  *
  * Invariants (validate): wanted slots are exactly the target unless closing; a slot has a process
  * if and only if it is starting, running or ending.
@@ -66,6 +67,8 @@ interface Slot {
   expected: boolean;
   /** Resident bytes at the last reading. */
   rss: number;
+  /** Readings in a row beyond the limit. */
+  beyond: number;
   /** Times of unasked ends within the window. */
   ends: number[];
   lastReason: string;
@@ -173,6 +176,7 @@ export class NannyState {
       endReason: null,
       expected: false,
       rss: 0,
+      beyond: 0,
       ends: [],
       lastReason: ''
     };
@@ -186,6 +190,7 @@ export class NannyState {
     slot.endReason = null;
     slot.expected = false;
     slot.rss = 0;
+    slot.beyond = 0;
     this.out.push({ op: 'spawn', name: slot.name });
   }
 
@@ -233,7 +238,12 @@ export class NannyState {
     if (slot === undefined || (slot.status !== 'running' && slot.status !== 'starting')) return;
     slot.rss = rss;
     const limit = this.settings.memoryLimit;
-    if (limit === 0 || rss <= limit * this.settings.terminateAt) return;
+    if (limit === 0 || rss <= limit * this.settings.terminateAt) {
+      slot.beyond = 0;
+      return;
+    }
+    // One reading may be a result that the worker is just about to refuse as too large.
+    if (++slot.beyond < 2) return;
     slot.endReason = this.outOfMemory(rss);
     slot.expected = false;
     slot.status = 'ending';

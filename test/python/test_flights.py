@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
-import taskloom
 from nbclient import NotebookClient
+
+import taskloom
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
@@ -26,7 +27,9 @@ def printed(notebook: Any, word: str) -> Any:
     raise AssertionError(f"no cell printed {word}")
 
 
-def test_flights_notebook_computes_what_one_process_computes(tmp_path: Path, monkeypatch: Any) -> None:
+def test_flights_notebook_computes_what_one_process_computes(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
     monkeypatch.setenv("TASKLOOM_RUNTIME_DIR", str(tmp_path))
     notebook = nbformat.read(EXAMPLES / "flights.ipynb", as_version=4)
     client = NotebookClient(

@@ -153,13 +153,6 @@ export class Nanny {
     await this.finished;
   }
 
-  /** Kills everything at once: for an owner that is gone or in haste. */
-  kill(): void {
-    for (const child of this.workers.values()) child.signal('SIGKILL');
-    this.scheduler?.signal('SIGKILL');
-    if (this.options.cluster !== undefined) removeConnectionFile(this.options.cluster.id);
-  }
-
   /**
    * The nanny's own lines, and those of workers that cannot be asked themselves: they have ended,
    * or have not registered yet.

@@ -31,14 +31,14 @@ async function evaluate(code: string): Promise<unknown> {
 }
 
 describe('the bundled runtime', () => {
-  it.each(['index.mjs', 'main.mjs', 'executor.mjs', 'kernel.mjs'])(
-    '%s imports nothing but what Node brings along',
-    file => {
-      const code = readFileSync(join(dist, file), 'utf8');
+  it.each(['index', 'main', 'nanny', 'scheduler', 'worker', 'executor', 'kernel'])(
+    '%s.mjs imports nothing but what Node brings along',
+    name => {
+      const code = readFileSync(join(dist, `${name}.mjs`), 'utf8');
       const found = [...code.matchAll(/^import .*? from ["']([^"']+)["'];?$/gm)].map(
         m => m[1] ?? ''
       );
-      expect(found.filter(name => !isBuiltin(name))).toEqual([]);
+      expect(found.filter(source => !isBuiltin(source))).toEqual([]);
     }
   );
 

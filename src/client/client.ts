@@ -12,7 +12,13 @@ import { LIMITS } from '../protocol/limits.ts';
 import type { ErrorRecord, TaskOptions } from '../protocol/messages.ts';
 import { captureFunction } from '../serialize/capture.ts';
 import type { CapturedFunction } from '../serialize/capture.ts';
-import { deserializeValue, packFrames, serializeValue, unpackFrames } from '../serialize/value.ts';
+import {
+  deserializeValue,
+  packFrames,
+  serializeValueAsync,
+  unpackFrames
+} from '../serialize/value.ts';
+import type { Serialized } from '../serialize/value.ts';
 import { errorOf, localRecord } from './failure.ts';
 import { Future } from './future.ts';
 import type { WaitOptions } from './future.ts';
@@ -149,29 +155,19 @@ export class Client {
   ): Future[] {
     const { session } = this;
     session.mustBeOpen();
-    const captured = captureFunction(fn, { reference: value => value instanceof Future });
-    const packed = calls.map(args => this.pack(args));
+    const looks = new Looks();
+    const captured = looks.at(captureFunction(fn, { reference: value => value instanceof Future }));
+    const packed = calls.map(args => this.pack(args, looks));
     const name = fn.name === '' ? 'lambda' : fn.name;
     const keys = this.keysFor(name, calls.length, isMap);
     const now = Date.now();
     const records = keys.map(key => session.state.create(key, name, now));
     const futures = records.map(record => new Future(session, record));
-    const send = (known: CapturedFunction): void => this.send(known, packed, records, isMap);
-    if (!(captured instanceof Promise)) {
-      session.outbox.inOrder(() => send(captured));
-      return futures;
-    }
-    let failure: unknown = null;
-    let known: CapturedFunction | null = null;
-    const ready = captured.then(
-      value => (known = value),
-      (error: unknown) => (failure = error)
-    );
     const deliver = (): void => {
-      if (known !== null) send(known);
-      else this.failAll(records, failure);
+      if (looks.failure === null) this.send(captured(), packed, records, isMap);
+      else this.failAll(records, looks.failure);
     };
-    session.outbox.inOrder(deliver, ready);
+    session.outbox.inOrder(deliver, looks.ready());
     return futures;
   }
 
@@ -201,7 +197,7 @@ export class Client {
       }
       const deps = captureDeps.length === 0 ? call.deps : [...captureDeps, ...call.deps];
       outbox.task(
-        { cid: record.cid, key: record.key, fn, args: call.args, deps },
+        { cid: record.cid, key: record.key, fn, args: call.args(), deps },
         this.taskOptions,
         fifo
       );
@@ -210,7 +206,7 @@ export class Client {
   }
 
   /** Serialises arguments; futures in them become dependencies, numbered in order of appearance. */
-  private pack(args: readonly unknown[]): PackedCall {
+  private pack(args: readonly unknown[], looks: Looks): PackedCall {
     const deps: number[] = [];
     const reference = (value: object): number | undefined => {
       if (!(value instanceof Future)) return undefined;
@@ -218,14 +214,8 @@ export class Client {
       const at = deps.indexOf(cid);
       return at >= 0 ? at : deps.push(cid) - 1;
     };
-    const bytes = packFrames(serializeValue(args, { reference, root: 'args' }));
-    if (bytes.length > LIMITS.functionBytes) {
-      throw new SerializationError(
-        `The arguments are ${(bytes.length / 1e6).toFixed(0)} MB, too much to send through the scheduler. ` +
-          `Put large values on the workers first: const data = await client.scatter(value), then pass the future.`
-      );
-    }
-    return { args: bytes, deps };
+    const written = looks.at(serializeValueAsync(args, { reference, root: 'args' }), packArguments);
+    return { args: written, deps };
   }
 
   private dependency(future: Future): number {
@@ -266,7 +256,7 @@ export class Client {
   /** Puts a value on a worker (on all of them with `broadcast`), and gives a future for it. */
   async scatter<T>(value: T, options: { broadcast?: boolean } = {}): Promise<Future<T>> {
     const { session } = this;
-    const serialized = serializeValue(value, { root: 'value' });
+    const serialized = await serializeValueAsync(value, { root: 'value' });
     const workers = this.taskOptions.workers;
     const params = { count: 1, workers, broadcast: options.broadcast ?? false };
     const plan = (await session.request('scatter-plan', params)) as {
@@ -311,7 +301,7 @@ export class Client {
     const captured = await captureFunction(fn, { reference: value => value instanceof Future });
     if (captured.futures.length > 0)
       throw new SerializationError('client.run takes no futures; use client.submit.');
-    const packed = packFrames(serializeValue(args, { root: 'args' }));
+    const packed = packFrames(await serializeValueAsync(args, { root: 'args' }));
     const params = { blob: captured.blob, args: packed, workers: this.taskOptions.workers };
     const answers = (await this.session.request('run', params)) as Record<string, RunAnswer>;
     const results: Record<string, Awaited<R>> = {};
@@ -419,8 +409,50 @@ export class Client {
 }
 
 interface PackedCall {
-  args: Uint8Array;
+  /** To be asked for once all looks are over. */
+  args: () => Uint8Array;
   deps: number[];
+}
+
+/**
+ * Looks at functions and values on their way out. In Node they are over at once; in a Deno kernel
+ * the first look at a function takes a turn, and the task is sent after it.
+ */
+class Looks {
+  /** The first error of a look that took a turn; one that is over at once throws. */
+  failure: unknown = null;
+  private readonly waits: Promise<unknown>[] = [];
+
+  /** How to get what a look finds, as `change` makes it, once all are over. */
+  at<T, U = T>(
+    look: T | Promise<T>,
+    change: (value: T) => U = value => value as unknown as U
+  ): () => U {
+    if (!(look instanceof Promise)) {
+      const value = change(look);
+      return () => value;
+    }
+    let found: U | undefined;
+    const wait = look.then(value => {
+      found = change(value);
+    });
+    this.waits.push(wait.catch((error: unknown) => (this.failure ??= error)));
+    return () => found as U;
+  }
+
+  /** Resolves when all are over; null when they are already. */
+  ready(): Promise<unknown> | null {
+    return this.waits.length === 0 ? null : Promise.all(this.waits);
+  }
+}
+
+function packArguments(written: Serialized): Uint8Array {
+  const bytes = packFrames(written);
+  if (bytes.length <= LIMITS.functionBytes) return bytes;
+  throw new SerializationError(
+    `The arguments are ${(bytes.length / 1e6).toFixed(0)} MB, too much to send through the scheduler. ` +
+      `Put large values on the workers first: const data = await client.scatter(value), then pass the future.`
+  );
 }
 type RunAnswer = Uint8Array | { error: ErrorRecord };
 
@@ -480,7 +512,7 @@ function pureHash(
   captureDeps: readonly number[],
   session: Session
 ): string {
-  const hash = createHash('sha256').update(captured.hash).update(call.args);
+  const hash = createHash('sha256').update(captured.hash).update(call.args());
   for (const cid of [...captureDeps, ...call.deps])
     hash.update(`\0${session.state.records.get(cid)?.key ?? cid}`);
   return hash.digest('hex').slice(0, 32);

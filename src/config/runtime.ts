@@ -6,7 +6,7 @@
  * Settings: `TASKLOOM_NODE` names the Node to use, `TASKLOOM_COMMAND` another taskloom.mjs.
  */
 import { existsSync, readFileSync } from 'node:fs';
-import { basename } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { ConfigError } from '../base/errors.ts';
 
@@ -40,6 +40,11 @@ export function commandPath(): string {
 
 function besideUs(): string {
   return import.meta.url.endsWith('.mjs') ? './taskloom.mjs' : '../../dist/taskloom.mjs';
+}
+
+/** The library's file, `dist/index.mjs`: what `import "taskloom"` means. */
+export function libraryPath(): string {
+  return join(dirname(commandPath()), 'index.mjs');
 }
 
 /** This package's version. */

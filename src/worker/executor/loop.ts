@@ -8,7 +8,7 @@ import type { MessagePort } from 'node:worker_threads';
 import { WorkerMemoryError } from '../../base/errors.ts';
 import { formatBytes } from '../../config/memory.ts';
 import { decodeWithCode, loadImports, rebuildFunction } from '../../serialize/rebuild.ts';
-import { deserializeValue, serializeValue, unpackFrames } from '../../serialize/value.ts';
+import { deserializeValue, serializeValue, sizeOf, unpackFrames } from '../../serialize/value.ts';
 import type { Serialized } from '../../serialize/value.ts';
 import { ownFailure, userFailure } from './failure.ts';
 import { LiveValues } from './live.ts';
@@ -318,10 +318,13 @@ export class ExecutorLoop {
   private succeed(task: Task, start: number, value: unknown): void {
     const stop = performance.now();
     try {
+      const { memoryLimit } = this.setup;
+      // Looked at before it is written: writing it would take that much memory once more.
+      const size = memoryLimit > 0 && typeof value === 'object' ? sizeOf(value) : 0;
+      if (size > memoryLimit) throw tooLarge(task.key, size, memoryLimit);
       const serialized = serializeValue(value, { root: 'result' });
       let nbytes = 0;
       for (const frame of serialized.frames) nbytes += frame.length;
-      const { memoryLimit } = this.setup;
       if (memoryLimit > 0 && nbytes > memoryLimit) throw tooLarge(task.key, nbytes, memoryLimit);
       const keep = task.tid >= 0 && nbytes >= LIVE_FROM_BYTES;
       const live = keep && this.live.put(task.tid, value, nbytes);

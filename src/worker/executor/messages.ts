@@ -109,4 +109,8 @@ export interface LogMessage {
   level: 'info' | 'error';
   text: string;
 }
-export type FromThread = ResultBatch | BeganMessage | LackingMessage | LogMessage;
+/** Its code has been loaded. */
+export interface ReadyMessage {
+  op: 'ready';
+}
+export type FromThread = ReadyMessage | ResultBatch | BeganMessage | LackingMessage | LogMessage;

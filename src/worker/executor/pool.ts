@@ -22,6 +22,8 @@ const HEAP_SHARE = 0.8;
 const LEAST_HEAP_MB = 64;
 /** Tasks that are handed to one thread at once, at most, for each thread there is. */
 const DEPTH = 65;
+/** So many threads may fail to start in a row before the pool gives up. */
+const STILLBORN_MOST = 5;
 
 /** A task to be run; its inputs are in the store. */
 export interface TaskToRun {
@@ -51,6 +53,8 @@ export interface PoolEvents {
   onKilled(tid: number, runId: number): void;
   onBegan(tid: number, runId: number): void;
   onLog(level: 'info' | 'error', key: string, text: string): void;
+  /** Executors die before they can run anything: none is started any more. */
+  onBroken(reason: string): void;
 }
 
 export interface PoolOptions {
@@ -61,6 +65,8 @@ export interface PoolOptions {
   address: string;
   store: ValueStore;
   events: PoolEvents;
+  /** Another file for the threads to run, for tests. */
+  entry?: URL;
 }
 
 export class ExecutorPool {
@@ -71,6 +77,8 @@ export class ExecutorPool {
   private readonly killing = new Set<number>();
   private readonly heapMb: number;
   private closed = false;
+  /** Threads in a row that died before their code ran. */
+  private stillborn = 0;
   private flushing: NodeJS.Immediate | null = null;
 
   constructor(options: PoolOptions) {
@@ -88,6 +96,7 @@ export class ExecutorPool {
       capacity: DEPTH * nthreads,
       setup: { root, address, memoryLimit, liveBytes: Math.min(LIVE_BYTES, tenth) },
       heapMb: this.heapMb,
+      entry: this.options.entry,
       onMessage: (thread, message) => this.receive(thread, message),
       onDeath: (thread, death) => this.died(thread, death)
     });
@@ -224,8 +233,21 @@ export class ExecutorPool {
     this.tasks.set(tid, { task, handed, lane: thread.lane });
   }
 
+  /** Hands over a task that was taken back; given back when an input is gone from the store. */
+  private handAgain(thread: ExecutorThread, task: TaskToRun): void {
+    const { store, events } = this.options;
+    if (task.deps.every(tid => thread.live.has(tid) || store.has(tid))) {
+      return this.handTo(thread, task);
+    }
+    this.tasks.delete(task.tid);
+    events.onReturned([task.tid], [task.runId]);
+  }
+
   private receive(thread: ExecutorThread, message: FromThread): void {
     switch (message.op) {
+      case 'ready':
+        this.stillborn = 0;
+        return;
       case 'results':
         return this.results(thread, message);
       case 'began': {
@@ -293,7 +315,7 @@ export class ExecutorPool {
       const entry = handed === undefined ? undefined : this.tasks.get(handed.tid);
       if (handed === undefined || entry === undefined || !thread.recall(handed)) continue;
       for (const tid of entry.task.deps) thread.live.delete(tid);
-      this.handTo(thread, entry.task);
+      this.handAgain(thread, entry.task);
     }
     thread.post();
   }
@@ -309,15 +331,19 @@ export class ExecutorPool {
     // The nearest half stays where it is: it is about to be run.
     for (const handed of waiting.slice(Math.floor(waiting.length / 2))) {
       const entry = this.tasks.get(handed.tid);
-      if (entry !== undefined && longest.recall(handed)) this.handTo(idle, entry.task);
+      if (entry !== undefined && longest.recall(handed)) this.handAgain(idle, entry.task);
     }
     idle.post();
   }
 
   private died(thread: ExecutorThread, death: Death): void {
     if (this.closed) return;
-    this.threads[thread.lane] = this.start(thread.lane);
     const { events } = this.options;
+    if (death.stillborn && ++this.stillborn > STILLBORN_MOST) {
+      this.closed = true;
+      return events.onBroken(`its executors cannot start: ${death.error || 'no reason given'}`);
+    }
+    this.threads[thread.lane] = this.start(thread.lane);
     const returned: Handed[] = [];
     for (const task of death.running === null ? death.others : [death.running, ...death.others]) {
       this.tasks.delete(task.tid);

@@ -2,11 +2,16 @@
  * Entry of an executor thread. Puts the loop on the parent's port and makes the user's output and
  * stray exceptions the control thread's business, with the key of the task that ran.
  */
+import { pathToFileURL } from 'node:url';
 import { parentPort, workerData } from 'node:worker_threads';
+import { libraryPath } from '../../config/runtime.ts';
+import { overrideModule } from '../../serialize/load.ts';
 import { ExecutorLoop } from './loop.ts';
 import type { ThreadSetup } from './messages.ts';
 
 if (parentPort === null) throw new Error('This file runs in an executor thread only.');
+// Tasks that use taskloom itself get the one that runs them, wherever theirs came from.
+overrideModule('taskloom', pathToFileURL(libraryPath()).href);
 const loop = new ExecutorLoop(workerData as ThreadSetup, parentPort);
 
 type Write = typeof process.stdout.write;
@@ -33,3 +38,4 @@ function uncaught(error: unknown): void {
 
 process.on('uncaughtException', uncaught);
 process.on('unhandledRejection', uncaught);
+loop.send({ op: 'ready' });

@@ -30,6 +30,10 @@ export interface Death {
   exitCode: number;
   /** It was ended by `kill`. */
   killed: boolean;
+  /** Its own code never came to run. */
+  stillborn: boolean;
+  /** What it died of, if it said so. */
+  error: string;
 }
 
 export interface ThreadOptions {
@@ -39,6 +43,8 @@ export interface ThreadOptions {
   setup: Omit<ThreadSetup, 'cells'>;
   /** 0 = Node's own. */
   heapMb: number;
+  /** Another file to run, for tests. */
+  entry?: URL | undefined;
   onMessage(thread: ExecutorThread, message: FromThread): void;
   onDeath(thread: ExecutorThread, death: Death): void;
 }
@@ -64,6 +70,8 @@ export class ExecutorThread {
   private nextSeq = 1;
   private killed = false;
   private outOfMemory = false;
+  private ready = false;
+  private error = '';
   /** Not posted yet. */
   private pending: Handed[] = [];
   private values: SentValue[] = [];
@@ -74,7 +82,7 @@ export class ExecutorThread {
     this.lane = options.lane;
     this.cells = new Int32Array(new SharedArrayBuffer(4 * (options.capacity + 1)));
     for (let cell = options.capacity; cell > 0; cell--) this.freeCells.push(cell);
-    this.worker = new Worker(entry(), {
+    this.worker = new Worker(options.entry ?? entry(), {
       workerData: { ...options.setup, cells: this.cells },
       execArgv: [],
       stdin: false,
@@ -82,8 +90,12 @@ export class ExecutorThread {
         ? { resourceLimits: { ...ownLimits, maxOldGenerationSizeMb: options.heapMb } }
         : {})
     });
-    this.worker.on('message', (message: FromThread) => options.onMessage(this, message));
+    this.worker.on('message', (message: FromThread) => {
+      if (message.op === 'ready') this.ready = true;
+      options.onMessage(this, message);
+    });
     this.worker.on('error', error => {
+      this.error = error instanceof Error ? error.message : String(error);
       this.outOfMemory = (error as { code?: string }).code === 'ERR_WORKER_OUT_OF_MEMORY';
     });
     this.worker.once('exit', code => this.ended(code));
@@ -195,8 +207,17 @@ export class ExecutorThread {
       if (task.seq === current) running = task;
       else others.push(task);
     }
-    const { outOfMemory, killed } = this;
+    const { outOfMemory, killed, error } = this;
+    const stillborn = !this.ready && !killed;
     this.queue.clear();
-    this.options.onDeath(this, { running, others, outOfMemory, exitCode, killed });
+    this.options.onDeath(this, {
+      running,
+      others,
+      outOfMemory,
+      exitCode,
+      killed,
+      stillborn,
+      error
+    });
   }
 }

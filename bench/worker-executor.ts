@@ -121,7 +121,10 @@ async function throughExecutor(): Promise<void> {
       onReturned: () => undefined,
       onKilled: () => undefined,
       onBegan: () => undefined,
-      onLog: (_level, _key, text) => console.error(text)
+      onLog: (_level, _key, text) => console.error(text),
+      onBroken: reason => {
+        throw new Error(reason);
+      }
     }
   });
   const carryOut = (instruction: Instruction): void => {

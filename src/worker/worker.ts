@@ -131,7 +131,8 @@ export class Worker {
         onReturned: (tids, runIds) => this.tell({ op: 'execute-returned', tids, runIds }),
         onKilled: (tid, runId) => this.tell({ op: 'execution-killed', tid, runId }),
         onBegan: (tid, runId) => this.begin(tid, runId),
-        onLog: (level, key, text) => this.log.add(level, key === '' ? text : `[${key}] ${text}`)
+        onLog: (level, key, text) => this.log.add(level, key === '' ? text : `[${key}] ${text}`),
+        onBroken: reason => void this.close(reason)
       }
     });
     this.requests = requestHandlers({

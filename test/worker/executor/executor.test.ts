@@ -1,6 +1,8 @@
 /** Executors as they are: threads that run users' code, fail, are killed and die. */
 import { afterEach, describe, expect, test } from 'vitest';
 import { deserializeValue, serializeValue, unpackFrames } from '../../../src/serialize/value.ts';
+import { ExecutorPool } from '../../../src/worker/executor/pool.ts';
+import { MemoryStore } from '../../../src/worker/store.ts';
 import { Harness, Ref } from './harness.ts';
 
 const open: Harness[] = [];
@@ -288,6 +290,14 @@ describe('live values', () => {
     }
   });
 
+  test('a task whose input is nowhere any more is given back', async () => {
+    const h = harness();
+    const handle = h.hand(await h.define((x: number) => x), [new Ref(12345)]);
+    h.pool.flush();
+    expect(await handle.done).toEqual({ kind: 'returned' });
+    expect(await h.value(() => 'goes on')).toBe('goes on');
+  });
+
   test('a dropped value is gone from the thread as well', async () => {
     const h = harness();
     const make = h.hand(await h.define(() => new Uint8Array(5000)));
@@ -300,4 +310,28 @@ describe('live values', () => {
     h.pool.flush();
     expect(await handle.done).toMatchObject({ value: 9 });
   });
+});
+
+test('threads that cannot start are not tried for ever', async () => {
+  const nothing = (): void => undefined;
+  const reason = await new Promise<string>(resolve => {
+    new ExecutorPool({
+      nthreads: 2,
+      memoryLimit: 0,
+      root: process.cwd(),
+      address: '',
+      store: new MemoryStore(),
+      entry: new URL('data:text/javascript,throw new Error("half an installation")'),
+      events: {
+        onSuccess: nothing,
+        onFailure: nothing,
+        onReturned: nothing,
+        onKilled: nothing,
+        onBegan: nothing,
+        onLog: nothing,
+        onBroken: resolve
+      }
+    });
+  });
+  expect(reason).toBe('its executors cannot start: half an installation');
 });

@@ -51,7 +51,8 @@ export class Harness {
         onReturned: tids => tids.forEach(tid => settle(tid, { kind: 'returned' })),
         onKilled: tid => settle(tid, { kind: 'killed' }),
         onBegan: tid => this.beginnings.get(tid)?.(),
-        onLog: (level, key, text) => this.log.push(`${level} ${key}: ${text}`)
+        onLog: (level, key, text) => this.log.push(`${level} ${key}: ${text}`),
+        onBroken: reason => this.log.push(`broken: ${reason}`)
       }
     });
   }

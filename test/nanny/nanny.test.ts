@@ -29,9 +29,11 @@ const CLUSTER: ClusterSetup = {
 
 const lines: string[] = [];
 const nannies: Nanny[] = [];
+const folders: string[] = [];
 const environment = process.env['NODE_OPTIONS'];
 afterEach(async () => {
   for (const nanny of nannies.splice(0)) await nanny.close('the test is over');
+  for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true });
   lines.length = 0;
   if (environment === undefined) delete process.env['NODE_OPTIONS'];
   else process.env['NODE_OPTIONS'] = environment;
@@ -53,13 +55,13 @@ function create(options: Partial<NannyOptions> = {}, memoryLimit = 0): Nanny {
 }
 
 /** Runs `code` (CommonJS) in every worker process that is started from here on. */
-function inWorkers(code: string): () => void {
+function inWorkers(code: string): void {
   const folder = mkdtempSync(join(tmpdir(), 'taskloom-preload-'));
   const file = join(folder, 'preload.cjs');
   const only = `if (process.argv.includes('worker') && require('worker_threads').isMainThread)`;
   writeFileSync(file, `${only} { ${code} }\n`);
   process.env['NODE_OPTIONS'] = `--require=${file}`;
-  return () => rmSync(folder, { recursive: true, force: true });
+  folders.push(folder);
 }
 
 const workerPids = (): number[] =>
@@ -78,9 +80,7 @@ describe('a nanny', () => {
   });
 
   it('ends a worker that outgrows its limit, says so, and starts another', async () => {
-    const clean = inWorkers(
-      `const kept = []; setInterval(() => kept.push(Buffer.alloc(${64 * MIB}, 1)), 100);`
-    );
+    inWorkers(`const kept = []; setInterval(() => kept.push(Buffer.alloc(${64 * MIB}, 1)), 100);`);
     const nanny = create({ settings: { backoffMs: 200 } }, 600 * MIB);
     await nanny.running();
     const [first] = workerPids();
@@ -90,21 +90,19 @@ describe('a nanny', () => {
       /^worker-0: out of memory \(limit 600 MiB\): it used \d+ MiB/
     );
     await until('another worker', () => workerPids().some(pid => pid !== first));
-    clean();
   });
 
   it('gives up, with the last lines, when workers cannot start', async () => {
-    const clean = inWorkers(`throw new Error('this machine is not for workers');`);
+    inWorkers(`throw new Error('this machine is not for workers');`);
     const nanny = create({ settings: { backoffMs: 10 } });
     await expect(nanny.running()).rejects.toThrow(
       /Workers do not start. worker-0: exit code 1.*this machine is not for workers/s
     );
     expect(await nanny.finished).toMatch(/Workers do not start/);
-    clean();
   });
 
   it('keeps the last lines of a worker that has ended', async () => {
-    const clean = inWorkers(`console.error('the last words');`);
+    inWorkers(`console.error('the last words');`);
     const nanny = create();
     await nanny.running();
     process.kill(workerPids()[0] as number, 'SIGKILL');
@@ -112,7 +110,6 @@ describe('a nanny', () => {
       return nanny.logs().logs.find(({ source }) => source === 'worker-0, ended');
     });
     expect(log.lines).toContain('the last words');
-    clean();
   });
 
   it('kills a worker that will not end', async () => {

@@ -320,7 +320,8 @@ export class Scheduler {
     linkReason: string
   ): Promise<void> {
     const exit = await this.exitReport(register);
-    const last = exit?.lastLines.at(-1);
+    // Its last words, unless it was only logging that all is well.
+    const last = exit?.lastLines.findLast(line => !/ (info|debug): /.test(line));
     const reason =
       exit === null
         ? linkReason

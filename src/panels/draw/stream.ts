@@ -71,7 +71,7 @@ export class StreamPainter {
     this.#lanes(context, scene, drawn);
     context.restore();
     labels(context, scene, layout, left);
-    axis(context, scene, left);
+    if (scene.store.stream.count > 0) axis(context, scene, left);
     return drawn;
   }
 

@@ -146,6 +146,15 @@ function linkLabExtension() {
   link(target, labLink);
 }
 
+/** A lab of the checkout asks nobody for news, so it need not ask the user whether it may. */
+function quietLab() {
+  const folder = join(venv, 'share/jupyter/lab/settings');
+  mkdirSync(folder, { recursive: true });
+  const notification = { fetchNews: 'false', checkForUpdates: false };
+  const settings = { '@jupyterlab/apputils-extension:notification': notification };
+  writeFileSync(join(folder, 'overrides.json'), `${JSON.stringify(settings, null, 2)}\n`);
+}
+
 async function build(tools) {
   const present = () =>
     existsSync(join(root, 'dist/taskloom.mjs')) &&
@@ -154,6 +163,7 @@ async function build(tools) {
     must('The build', tools.node, ['scripts/build.mjs'], { env: tools.env })
   );
   linkLabExtension();
+  quietLab();
 }
 
 /** Package caches and Jupyter's own files need a home; where it cannot be written, one in here. */

@@ -43,7 +43,9 @@ def main(saturation: float, tasks: int, links: int) -> dict:
     found: dict[str, float] = {}
 
     start = time.perf_counter()
-    cluster = LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None)
+    cluster = LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+    )
     client = Client(cluster)
     client.wait_for_workers(2)
     found["startup_s"] = time.perf_counter() - start

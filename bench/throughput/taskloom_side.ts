@@ -4,6 +4,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
+import type * as Library from '../../src/index.ts';
 
 const { values } = parseArgs({
   options: {
@@ -84,7 +85,7 @@ async function load() {
   const library = await import('../../dist/index.mjs' as string);
   const files = await import('../../src/config/connection-file.ts');
   start = performance.now();
-  return { ...(library as typeof import('../../src/index.ts')), ...files };
+  return { ...(library as typeof Library), ...files };
 }
 
 /** Resident bytes of a process. */

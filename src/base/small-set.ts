@@ -21,10 +21,6 @@ export function smallHas<T extends object>(set: SmallSet<T>, item: T): boolean {
   return set === item || (set instanceof Set && set.has(item));
 }
 
-export function smallSize<T extends object>(set: SmallSet<T>): number {
-  return set === null ? 0 : set instanceof Set ? set.size : 1;
-}
-
 /** The items; changing the set while walking this list is safe. */
 export function smallList<T extends object>(set: SmallSet<T>): T[] {
   return set === null ? [] : set instanceof Set ? [...set] : [set];

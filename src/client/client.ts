@@ -3,10 +3,9 @@
  * `with` gives the same client with other call options.
  */
 import { createHash, randomBytes } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import { CancelledError, ConfigError, SerializationError, TimeoutError } from '../base/errors.ts';
-import { activeClusterPath, listConnectionFiles } from '../config/connection-file.ts';
-import type { ConnectionFile } from '../config/connection-file.ts';
+import { activeCluster, findCluster, listConnectionFiles } from '../config/connection-file.ts';
+import { LocalCluster } from '../deploy/local.ts';
 import type { ClusterInfo, ClusterLogs } from '../protocol/launcher.ts';
 import { LIMITS } from '../protocol/limits.ts';
 import type { ErrorRecord, TaskOptions } from '../protocol/messages.ts';
@@ -99,7 +98,7 @@ export class Client {
     target?: ClusterLike | string,
     options: ConnectOptions = {}
   ): Promise<Client> {
-    const { access, owned } = await findCluster(target, options);
+    const { access, owned } = await locate(target, options);
     const session = await Session.open({
       address: access.address,
       token: access.token,
@@ -533,58 +532,28 @@ interface Access {
   token: string;
 }
 
-async function findCluster(
+async function locate(
   target: ClusterLike | string | undefined,
   options: ConnectOptions
 ): Promise<{ access: Access; owned: { close(): Promise<void> } | null }> {
-  if (typeof target === 'object')
-    return { access: { address: target.address, token: target.token }, owned: null };
-  const files = listConnectionFiles();
-  const named = target ?? process.env['TASKLOOM_SCHEDULER'];
-  if (named !== undefined && named !== '') {
-    return { access: accessByName(named, files, options.token), owned: null };
-  }
-  const active = activeCluster(files);
+  if (typeof target === 'object') return { access: target, owned: null };
+  const named = target ?? process.env['TASKLOOM_SCHEDULER'] ?? '';
+  if (named !== '') return { access: accessByName(named, options.token), owned: null };
+  const active = activeCluster();
   if (active !== null) return { access: active, owned: null };
-  const { LocalCluster } = await import('../deploy/local.ts');
   const cluster = await LocalCluster.create();
   return { access: cluster, owned: cluster };
 }
 
-function accessByName(
-  target: string,
-  files: readonly ConnectionFile[],
-  token: string | undefined
-): Access {
-  const isAddress = target.includes('://');
+/** A name needs a connection file; an address needs one only for its token. */
+function accessByName(target: string, given: string | undefined): Access {
+  if (!target.includes('://')) return findCluster(target);
   const address = target.replace(/\/+$/, '');
-  const file = files.find(one =>
-    isAddress ? one.address === address : one.name === target || one.id === target
+  const file = listConnectionFiles().find(one => one.address === address);
+  const token = given ?? file?.token ?? process.env['TASKLOOM_TOKEN'];
+  if (token !== undefined) return { address, token };
+  throw new ConfigError(
+    `No token for ${address}: it has no connection file here. Give it with ` +
+      `Client.connect(address, { token }), or set TASKLOOM_TOKEN.`
   );
-  if (!isAddress && file === undefined) {
-    const names = files.map(one => one.name).join(', ');
-    throw new ConfigError(
-      `No running cluster is named ${target}. ${names === '' ? 'None runs.' : `Running: ${names}.`} ` +
-        `Client.connect() without a name uses the active one or starts a local one.`
-    );
-  }
-  const known = token ?? file?.token ?? process.env['TASKLOOM_TOKEN'];
-  if (known === undefined) {
-    throw new ConfigError(
-      `No token for ${address}: it has no connection file here. Give it: Client.connect(address, { token }), or set ` +
-        `TASKLOOM_TOKEN.`
-    );
-  }
-  return { address: isAddress ? address : (file as ConnectionFile).address, token: known };
-}
-
-/** The cluster that the user chose in the sidebar, if it lives. */
-function activeCluster(files: readonly ConnectionFile[]): ConnectionFile | null {
-  let id = '';
-  try {
-    id = readFileSync(activeClusterPath(), 'utf8').trim();
-  } catch {
-    // Nobody has chosen one.
-  }
-  return files.find(file => file.id === id) ?? null;
 }

@@ -3,19 +3,15 @@
  * and the data links to workers. Clients with different call options share a session.
  */
 import { randomUUID } from 'node:crypto';
-import {
-  CommClosedError,
-  ProtocolVersionError,
-  TaskloomError,
-  TimeoutError
-} from '../base/errors.ts';
+import { CommClosedError, ProtocolVersionError, TimeoutError } from '../base/errors.ts';
+import type { TaskloomError } from '../base/errors.ts';
 import type { Connection } from '../comm/connection.ts';
 import { DataPool } from '../comm/data.ts';
 import { Requester } from '../comm/rpc.ts';
 import { dial } from '../comm/websocket.ts';
 import { CLOSE, PROTOCOL_VERSION } from '../protocol/limits.ts';
 import type { ClientToScheduler, SchedulerToClient } from '../protocol/messages.ts';
-import { deserializeValue, unpackFrames } from '../serialize/value.ts';
+import { deserializeValue, deserializeValueAsync, unpackFrames } from '../serialize/value.ts';
 import type { Serialized } from '../serialize/value.ts';
 import { errorOf, goneError } from './failure.ts';
 import { GraphOutbox } from './graph-outbox.ts';
@@ -369,8 +365,10 @@ export class Session {
     const remote: FutureRecord[] = [];
     for (const { record } of futures) {
       if (record.inline === null) remote.push(record);
-      else if (!values.has(record))
-        values.set(record, deserializeValue(unpackFrames(record.inline)));
+      else if (!values.has(record)) {
+        const value = read(unpackFrames(record.inline));
+        values.set(record, value instanceof Promise ? await value : value);
+      }
     }
     if (remote.length === 0) return true;
     const where = (await this.requester.request('locate', {
@@ -415,17 +413,15 @@ export class Session {
     if (head.busy === true) return false;
     const records = new Map(wanted.map(({ tid, record }) => [tid, record]));
     let at = 0;
-    head.tids.forEach((tid, i) => {
+    for (const [i, tid] of head.tids.entries()) {
       const count = head.counts[i] ?? 0;
       const frames = answer.frames.slice(at, at + count);
       at += count;
       const record = records.get(tid);
-      if (record === undefined) return;
-      values.set(
-        record,
-        deserializeValue({ family: head.families[i] as Serialized['family'], frames })
-      );
-    });
+      if (record === undefined) continue;
+      const value = read({ family: head.families[i] as Serialized['family'], frames });
+      values.set(record, value instanceof Promise ? await value : value);
+    }
     return wanted.every(({ record }) => values.has(record));
   }
 
@@ -465,6 +461,13 @@ interface DataHead {
   tids: number[];
   families: string[];
   counts: number[];
+}
+
+/** A value; a promise of it only where it may hold functions, whose modules must be imported first. */
+function read(serialized: Serialized): unknown {
+  return serialized.family === 'plain'
+    ? deserializeValue(serialized)
+    : deserializeValueAsync(serialized);
 }
 
 function waitTimeout(

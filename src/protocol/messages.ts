@@ -470,12 +470,3 @@ export interface NannyHello {
 }
 /** Requests: `scale` {workers, close: string[] names to end}, `restart-workers` {}, `logs` {}, `close` {reason}. */
 export type SchedulerToNanny = NannyHello | RequestMessage;
-
-/** What any control link carries. */
-export type AnyMessage =
-  | ClientToScheduler
-  | SchedulerToClient
-  | WorkerToScheduler
-  | SchedulerToWorker
-  | NannyToScheduler
-  | SchedulerToNanny;

@@ -80,7 +80,6 @@ describe('a task throws', () => {
     const error = await failure(
       pair.client
         .submit(() => {
-          // eslint-disable-next-line @typescript-eslint/only-throw-error
           throw { code: 42 };
         })
         .result()
@@ -213,7 +212,7 @@ describe('connecting', () => {
 
   it('a name that no cluster has', async () => {
     const error = await failure(Client.connect('no-such-cluster'));
-    expect(error.message).toContain('No running cluster is named no-such-cluster');
+    expect(error.message).toContain('No running cluster is called no-such-cluster');
     expect(error.message).toContain(pair.cluster.name);
   });
 

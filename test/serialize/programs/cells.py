@@ -1,4 +1,4 @@
-"""Runs cells in the Deno kernel: a JSON list of sources in, a JSON list of their standard output out."""
+"""Runs cells in the Deno kernel: a JSON list of sources in, one of their standard outputs out."""
 
 import json
 import sys

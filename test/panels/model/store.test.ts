@@ -180,6 +180,16 @@ describe('the feed store', () => {
     expect(store.workers.get(1)?.history.length).toBeGreaterThan(50);
   });
 
+  it('orders workers by name as people count, whatever the order of their coming', () => {
+    const store = new FeedStore();
+    store.apply(snapshot({ workers: [workerOf(10), workerOf(2), workerOf(1)] }));
+    const names = (): string[] => store.workers.rows().map(row => row.info.name);
+    expect(names()).toEqual(['worker-1', 'worker-2', 'worker-10']);
+    store.apply(deltaOf(1, 2000, [{ type: 'worker', worker: 3, threads: 1 }]));
+    expect(names()).toEqual(['worker-1', 'worker-2', 'worker-3', 'worker-10']);
+    expect(store.workers.rank(10)).toBe(3);
+  });
+
   it('remembers why workers went', () => {
     const store = started();
     store.apply(deltaOf(1, 2000, [{ type: 'removed', worker: 2, reason: 'killed by signal 9' }]));

@@ -29,8 +29,8 @@ export class ClusterActions {
     this.#services = services;
   }
 
-  /** Asks what cluster it shall be, then makes it and makes it the active one. */
-  async newCluster(): Promise<void> {
+  /** Asks what cluster it shall be, then makes it (`begun` is called) the active one. */
+  async newCluster(begun: () => void = () => undefined): Promise<void> {
     const { clusters, words } = this.#services;
     await this.#told(words.__('Cannot make a cluster'), async () => {
       const kinds = await clusters.kinds();
@@ -45,6 +45,7 @@ export class ClusterActions {
         focusNodeSelector: 'input, select'
       });
       if (!result.button.accept || result.value === null) return;
+      begun();
       await this.#services.state?.save(REMEMBERED, result.value);
       await this.#create(result.value as unknown as NewCluster);
     });

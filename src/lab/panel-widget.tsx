@@ -61,7 +61,9 @@ export function panelWidget(
   widget.toolbar.hide();
   widget.title.label = services.words.__(panel.title);
   widget.title.caption = `Taskloom: ${services.words.__(panel.description)}`;
-  widget.title.icon = taskloomIcon;
+  // The shell does these two for what it adds itself, but a drop into the dock goes past it.
+  widget.title.icon = taskloomIcon.bindprops({ stylesheet: 'mainAreaTab' });
+  widget.title.dataset = { id: widget.id };
   widget.title.closable = true;
   return widget;
 }

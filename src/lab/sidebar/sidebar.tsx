@@ -30,7 +30,8 @@ export interface SidebarOptions {
 export class Sidebar extends ReactWidget {
   readonly #options: SidebarOptions;
   #ages: ReturnType<typeof setInterval> | undefined;
-  #making = false;
+  /** A new cluster: being asked for, on its way, or neither. */
+  #making: 'asking' | 'starting' | null = null;
 
   constructor(options: SidebarOptions) {
     super();
@@ -102,8 +103,8 @@ export class Sidebar extends ReactWidget {
           <button
             type="button"
             className="tl-button tl-new-cluster"
-            disabled={this.#making}
-            onClick={() => void this.#make(() => actions.newCluster())}
+            disabled={this.#making !== null}
+            onClick={() => void this.#make('asking', begun => actions.newCluster(begun))}
           >
             {words.__('New')}
           </button>
@@ -132,15 +133,15 @@ export class Sidebar extends ReactWidget {
     return (
       <div className="tl-first">
         <p className="tl-muted">
-          {this.#making
+          {this.#making === 'starting'
             ? words.__('Starting a local cluster…')
             : words.__('No cluster is running.')}
         </p>
         <button
           type="button"
           className="tl-button tl-quick-cluster"
-          disabled={this.#making}
-          onClick={() => void this.#make(() => actions.quickCluster())}
+          disabled={this.#making !== null}
+          onClick={() => void this.#make('starting', () => actions.quickCluster())}
         >
           {words.__('Quick local cluster')}
         </button>
@@ -148,14 +149,19 @@ export class Sidebar extends ReactWidget {
     );
   }
 
-  async #make(work: () => Promise<void>): Promise<void> {
-    this.#making = true;
-    this.update();
-    try {
-      await work();
-    } finally {
-      this.#making = false;
+  async #make(
+    first: 'asking' | 'starting',
+    work: (begun: () => void) => Promise<void>
+  ): Promise<void> {
+    const set = (making: 'asking' | 'starting' | null): void => {
+      this.#making = making;
       this.update();
+    };
+    set(first);
+    try {
+      await work(() => set('starting'));
+    } finally {
+      set(null);
     }
   }
 

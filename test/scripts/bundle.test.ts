@@ -67,7 +67,9 @@ describe('the bundled runtime', () => {
 
   it('carries a page whose files are all there', () => {
     const html = readFileSync(join(dist, 'page', 'index.html'), 'utf8');
-    const files = [...html.matchAll(/(?:src|href)="([^"]+)"/g)].map(match => match[1] ?? '');
+    const files = [...html.matchAll(/(?:src|href)="(?!data:)([^"]+)"/g)].map(
+      match => match[1] ?? ''
+    );
     expect(files).toEqual(['page/page.css', 'page/page.js']);
     for (const file of files) expect(existsSync(join(dist, file))).toBe(true);
   });

@@ -87,7 +87,8 @@ describe('a cluster and a notebook', () => {
     await kernelIdle(page);
     await watchBars();
     await chooseMenu(page, 'Run', 'Run All Cells');
-    await page.locator('.tl-progress-output[data-tl-state="running"]').first().waitFor();
+    const running = page.locator('.tl-progress-output[data-tl-state="running"]').first();
+    await running.scrollIntoViewIfNeeded();
     await screenshot(page, 'running');
     await allCellsRun(page, 120_000);
     const bars = page.locator('.tl-progress-output .tl-bar');
@@ -255,6 +256,7 @@ describe('the lab as a whole', () => {
   it('looks well in both themes', async () => {
     await openFile(page, 'flights.ipynb');
     await showSide(page, 'taskloom-sidebar');
+    await dockTab(page, PANELS['task-stream']).click();
     await notebook(page).locator('.tl-progress-output').first().scrollIntoViewIfNeeded();
     await page.mouse.move(750, 5);
     await screenshot(page, 'light');
@@ -267,6 +269,7 @@ describe('the lab as a whole', () => {
   });
 
   it('is restored by a reload: sidebar, panels, notebooks, the panel in the cell', async () => {
+    await dockTab(page, 'flights.ipynb').click();
     await page.keyboard.press('Control+s');
     await page.locator('.lm-DockPanel-tabBar .jp-mod-dirty').waitFor({ state: 'detached' });
     const before = await docked('task-stream').boundingBox();

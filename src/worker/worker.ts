@@ -199,6 +199,11 @@ export class Worker {
     };
   }
 
+  /** Everything that listens on the port (for tests and docs). */
+  listRoutes(): string[] {
+    return this.server.listRoutes();
+  }
+
   /** The state lives from the hello on: it needs the number that the scheduler has given us. */
   private greet(hello: WorkerHello): void {
     if (hello.protocol !== PROTOCOL_VERSION) {

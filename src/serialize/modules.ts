@@ -114,10 +114,11 @@ export function builtinExport(value: object): Imported | undefined {
   const count = loaded?.length ?? 0;
   if (count !== builtinsLoaded) {
     builtinsLoaded = count;
-    const names = loaded
-      ?.filter(name => name.startsWith('NativeModule '))
+    const names = (loaded ?? [])
+      .filter(name => name.startsWith('NativeModule '))
       .map(name => name.slice('NativeModule '.length));
-    builtins = collectBuiltins(names ?? builtinModules);
+    // Deno has the list and keeps it empty.
+    builtins = collectBuiltins(names.length > 0 ? names : builtinModules);
   }
   return builtins.get(value);
 }

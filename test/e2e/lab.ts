@@ -34,8 +34,8 @@ const MARK = 'TASKLOOM_TEST_MARK';
 export interface LabOptions {
   /** Names the folder and the log file. */
   name: string;
-  /** Another program than jupyter-lab, such as jupyter-notebook, that takes the same options. */
-  program?: string;
+  /** Another program than jupyter-lab that takes the same options. */
+  program?: { command: string; args: string[]; env: Record<string, string> };
 }
 
 type LabParts = Pick<
@@ -79,7 +79,14 @@ export class Lab {
     const temporary = mkdtempSync(join(tmpdir(), 'tl-'));
     const mark = randomUUID();
     const token = randomUUID();
-    const env = { ...process.env, ...labEnvironment(), ...ownFolders(home), [MARK]: mark };
+    const { program } = options;
+    const env = {
+      ...process.env,
+      ...labEnvironment(),
+      ...ownFolders(home),
+      ...program?.env,
+      [MARK]: mark
+    };
     const { command, args } = await labCommand([
       `--ServerApp.root_dir=${notebooks}`,
       '--no-browser',
@@ -87,7 +94,7 @@ export class Lab {
       '--ServerApp.port_retries=0'
     ]);
     const port = args.find(arg => arg.startsWith('--ServerApp.port='))?.split('=')[1] ?? '';
-    const child = spawn(options.program ?? command, args, {
+    const child = spawn(program?.command ?? command, [...(program?.args ?? []), ...args], {
       cwd: root,
       env: { ...env, TMPDIR: temporary },
       stdio: ['ignore', 'pipe', 'pipe']

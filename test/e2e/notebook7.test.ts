@@ -1,0 +1,72 @@
+/**
+ * Notebook 7: no sidebar and no dock there, but the same notebook, kernel and progress bar, while
+ * it runs and as the saved file keeps it.
+ */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+import { afterAll, beforeAll, expect, it } from 'vitest';
+
+import { PROGRESS_MIME } from '../../src/protocol/progress.ts';
+import { until } from '../deploy/processes.ts';
+import {
+  allCellsRun,
+  chooseMenu,
+  notebook,
+  openBrowser,
+  openPage,
+  screenshot,
+  watchFailures
+} from './browser.ts';
+import type { Browser, Page } from './browser.ts';
+import { Lab } from './lab.ts';
+import { notebook7 } from './notebook7.ts';
+
+let lab: Lab;
+let browser: Browser | undefined;
+let page: Page;
+
+beforeAll(async () => {
+  const program = await notebook7();
+  [lab, browser] = await Promise.all([Lab.start({ name: 'notebook7', program }), openBrowser()]);
+  page = await openPage(browser);
+});
+afterAll(async () => {
+  await browser?.close();
+  await lab?.dispose();
+});
+watchFailures('notebook7', () => page);
+
+/** Whether a page is connected to an idle kernel. */
+async function kernelConnected(): Promise<boolean> {
+  const answer = await fetch(lab.at('/api/kernels'));
+  const kernels = (await answer.json()) as { execution_state: string; connections: number }[];
+  return kernels.some(kernel => kernel.execution_state === 'idle' && kernel.connections > 0);
+}
+
+const bar = '.tl-progress-output .tl-bar';
+
+it('draws the bar while the notebook runs', async () => {
+  await page.goto(lab.at('/notebooks/slow.ipynb'));
+  await notebook(page).locator('.jp-CodeCell').first().waitFor();
+  await until('the kernel is connected', kernelConnected, 60_000);
+  await chooseMenu(page, 'Run', 'Run All Cells');
+  await page.locator('.tl-progress-output[data-tl-state="running"]').waitFor();
+  await allCellsRun(page, 120_000);
+  await page.locator('.tl-progress-output[data-tl-state="finished"]').waitFor();
+  expect(await page.locator(bar).getAttribute('aria-valuenow')).toBe('40');
+});
+
+it('draws it from the saved file, in which it stands whole', async () => {
+  await page.keyboard.press('Control+s');
+  const path = join(lab.notebooks, 'slow.ipynb');
+  const saved = await until('the file holds the bar', () => {
+    const text = readFileSync(path, 'utf8');
+    return text.includes(PROGRESS_MIME) && text.includes('sum 20540') ? text : null;
+  });
+  expect(saved).toContain('text/html');
+  await page.reload();
+  await page.locator('.tl-progress-output[data-tl-state="finished"]').waitFor();
+  expect(await page.locator(bar).getAttribute('aria-valuetext')).toBe('40 / 40');
+  await screenshot(page, 'notebook7');
+});

@@ -100,6 +100,14 @@ export interface FeedCluster {
   startedAt: number;
 }
 
+/** A worker that is no longer there. */
+export interface FeedDeparture {
+  worker: FeedWorker;
+  /** ms since the epoch. */
+  at: number;
+  reason: string;
+}
+
 /** Everything, from nothing. Replaces whatever the viewer had. */
 export interface FeedSnapshot {
   op: 'snapshot';
@@ -109,6 +117,8 @@ export interface FeedSnapshot {
   cluster: FeedCluster;
   functions: string[];
   workers: FeedWorker[];
+  /** The newest that went: what they did still stands in the stream. */
+  gone?: FeedDeparture[];
   vitals: VitalsColumns;
   progress: ProgressColumns;
   /** The newest rectangles that the scheduler still keeps (ring of 100,000). */

@@ -8,6 +8,7 @@ import { encode, decode } from '../protocol/codec.ts';
 import type {
   FeedCluster,
   FeedDelta,
+  FeedDeparture,
   FeedEnd,
   FeedRequest,
   FeedSnapshot,
@@ -57,8 +58,8 @@ export class FeedServer {
   private readonly state: SchedulerState;
   private readonly cluster: FeedCluster;
   private readonly now: () => number;
-  /** Why workers went, for viewers; the newest hundred. */
-  private readonly departures = new Map<number, string>();
+  /** Who went and why, for viewers; the newest hundred. */
+  private readonly departures = new Map<number, FeedDeparture>();
 
   constructor(state: SchedulerState, cluster: FeedCluster, now: () => number) {
     this.state = state;
@@ -94,9 +95,11 @@ export class FeedServer {
     });
   }
 
-  /** Notes why a worker went. */
-  workerLeft(worker: number, reason: string): void {
-    this.departures.set(worker, reason);
+  /** Notes why a worker goes; called while the state still has it. */
+  workerLeft(id: number, reason: string): void {
+    const worker = this.state.workers.get(id);
+    if (worker === undefined) return;
+    this.departures.set(id, { worker: feedWorker(worker), at: this.now(), reason });
     if (this.departures.size > 100)
       this.departures.delete(this.departures.keys().next().value as number);
   }
@@ -200,7 +203,7 @@ export class FeedServer {
     for (const worker of cursor.workers) {
       if (this.state.workers.has(worker.id)) continue;
       cursor.workers.delete(worker);
-      removed.push({ worker: worker.id, reason: this.departures.get(worker.id) ?? 'gone' });
+      removed.push({ worker: worker.id, reason: this.departures.get(worker.id)?.reason ?? 'gone' });
     }
     if (added.length > 0) delta.workers = added;
     if (removed.length > 0) delta.removed = removed;
@@ -219,6 +222,7 @@ export class FeedServer {
       cluster: this.cluster,
       functions: [...state.prefixes.values()].map(prefix => prefix.name),
       workers: [...state.workers.values()].map(feedWorker),
+      gone: [...this.departures.values()],
       vitals: vitalsOf(state.workers.values()),
       progress: progressOf([...state.prefixes.values()]),
       stream: this.streamSince(Math.max(0, stream)),

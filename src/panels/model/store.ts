@@ -121,6 +121,10 @@ export class FeedStore {
     this.progress.apply(message.progress);
     const before = message.cluster.id === this.cluster?.id ? this.workers : null;
     this.workers = new WorkerTable();
+    for (const { worker, at, reason } of message.gone ?? []) {
+      this.workers.add([worker]);
+      this.workers.remove(worker.worker, at, reason);
+    }
     this.workers.add(message.workers);
     if (before !== null) keepHistory(before, this.workers);
     this.workers.vitals(message.vitals, message.now);

@@ -103,6 +103,7 @@ function Drawing(props: DrawingProps): ReactElement {
     controllerRef.current = made;
     return () => made.close();
   }, [store, palette, setMode, controllerRef]);
+  const follows = props.mode === 'live' && store.status === 'live';
   return (
     <div className="tl-stream">
       <div className="tl-stream-canvas">
@@ -123,17 +124,17 @@ function Drawing(props: DrawingProps): ReactElement {
       <div className="tl-timebar">
         <span ref={clock} className="tl-timebar-clock" title={words.__('Start of the view')} />
         <TimeBar canvas={bar} controller={controllerRef} words={words} />
-        <span className={`tl-timebar-mode tl-timebar-${props.mode}`}>
-          {modeWord(props.mode, words)}
+        <span className={`tl-timebar-mode${follows ? ' tl-timebar-live' : ''}`}>
+          {modeWord(props.mode, follows, words)}
         </span>
       </div>
     </div>
   );
 }
 
-/** What the view does when new bars come. */
-function modeWord(mode: Viewport['mode'], words: Words): string {
-  if (mode === 'live') return `● ${words.__('live')}`;
+/** What the view does when new bars come; nothing is live when none can come. */
+function modeWord(mode: Viewport['mode'], follows: boolean, words: Words): string {
+  if (mode === 'live') return follows ? `● ${words.__('live')}` : words.__('newest');
   return mode === 'fit' ? words.__('all') : words.__('held');
 }
 

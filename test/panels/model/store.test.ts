@@ -197,6 +197,15 @@ describe('the feed store', () => {
     expect(store.workers.get(2)?.gone).toEqual({ at: 2000, reason: 'killed by signal 9' });
   });
 
+  it('knows by name who went before it looked', () => {
+    const store = new FeedStore();
+    const departure = { worker: workerOf(7), at: 500, reason: 'killed by signal 9' };
+    store.apply(snapshot({ workers: [workerOf(1)], gone: [departure] }));
+    expect(store.workerName(7)).toBe('worker-7');
+    expect(store.workers.get(7)?.gone).toEqual({ at: 500, reason: 'killed by signal 9' });
+    expect(store.workers.rows().map(row => row.info.worker)).toEqual([1]);
+  });
+
   it('counts progress: a row replaces the row before it', () => {
     const store = started();
     store.apply(snapshot({ progress: progressOf([{ fn: 0, counts: [1, 2, 3, 4, 5, 6] }]) }));

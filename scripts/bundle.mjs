@@ -47,8 +47,10 @@ const runtime = {
   sourcesContent: false,
   // Function and class names are seen by users (keys, error names): identifiers stay as written.
   minifySyntax: true,
-  // Native accelerators of ws and msgpackr: a machine-specific binary has no place in one file.
-  external: ['bufferutil', 'utf-8-validate', 'msgpackr-extract', 'cbor-extract'],
+  // Native accelerators of ws and msgpackr: a machine-specific binary has no place in one file, and
+  // looking for one costs every start.
+  external: ['bufferutil', 'utf-8-validate'],
+  alias: { msgpackr: join(root, 'node_modules/msgpackr/index.js') },
   logLevel: 'warning'
 };
 

@@ -29,8 +29,17 @@ interface Pristine {
   descriptor: PropertyDescriptor | undefined;
 }
 
+/**
+ * Node loads these when they are first looked at, in twenty milliseconds that every process would
+ * pay: what they are is noted at the first look instead.
+ */
+const LOADED_LATE = new Set(
+  'Headers Request Response FormData MessageEvent WebSocket CloseEvent EventSource'.split(' ')
+);
+
 const pristine = new Map<string, Pristine>();
 for (const name of KNOWN) {
+  if (LOADED_LATE.has(name)) continue;
   pristine.set(name, { descriptor: Object.getOwnPropertyDescriptor(globalThis, name) });
 }
 
@@ -49,7 +58,9 @@ export function isSharedValue(name: string, value: unknown): boolean {
 
 /** Some globals start as getters that replace themselves with what they give. */
 function isPristine(name: string, now: PropertyDescriptor): boolean {
-  const then = pristine.get(name)?.descriptor;
+  const known = pristine.get(name);
+  if (known === undefined) pristine.set(name, { descriptor: now });
+  const then = known?.descriptor;
   if (then === undefined) return true;
   if (then.get === undefined) return now.get === undefined && Object.is(then.value, now.value);
   if (now.get === then.get) return true;

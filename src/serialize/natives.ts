@@ -59,15 +59,15 @@ const table: [Kind, string][] = [
   ['url', 'URL'],
   ['url-params', 'URLSearchParams'],
   ['boxed', 'Number String Boolean BigInt'],
-  [
-    'refused',
-    'Promise WeakMap WeakSet WeakRef SharedArrayBuffer Blob File Request Response Headers'
-  ],
-  [
-    'refused',
-    'AbortSignal AbortController ReadableStream WritableStream MessagePort WebSocket Symbol'
-  ]
+  ['refused', 'Promise WeakMap WeakSet WeakRef SharedArrayBuffer Symbol']
 ];
+/** Refused, too, and told by name: to look at these globals loads much that few programs use. */
+const LAZY_REFUSED = new Set(
+  (
+    'Blob File Request Response Headers FormData AbortSignal AbortController ReadableStream ' +
+    'WritableStream MessagePort WebSocket'
+  ).split(' ')
+);
 for (const [kind, names] of table) {
   for (const prototype of prototypes(names.split(' '))) KINDS.set(prototype, kind);
 }
@@ -102,6 +102,8 @@ function foreignKind(value: object, prototype: object): Kind {
   if (constructor === undefined && Object.prototype.toString.call(value) !== '[object Object]') {
     return 'refused';
   }
+  const name = constructor?.name ?? '';
+  if (LAZY_REFUSED.has(name) && scope[name] === constructor) return 'refused';
   // The same built-in class, of another realm (a vm context).
   const native = constructor !== undefined && isNativeFunction(constructor);
   if (!native) return 'instance';

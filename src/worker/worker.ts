@@ -29,6 +29,8 @@ import { WorkerState } from './state/state.ts';
 import type { Instruction, WorkerEvent } from './state/state.ts';
 import { MemoryStore } from './store.ts';
 
+/** ms after the hello when threads start that no task has asked for yet. */
+const WARM_UP_MS = 25;
 /** ms between looks at timeouts and lost dependencies. */
 const TICK_MS = 250;
 
@@ -221,6 +223,8 @@ export class Worker {
       ...(resources === undefined ? {} : { resources })
     });
     this.every(TICK_MS, () => this.tell({ op: 'tick' }));
+    // Not before: starting threads would take the time in which the cluster could be ready.
+    this.later(WARM_UP_MS, () => this.pool.startThreads());
     this.every(hello.heartbeat, () => this.heartbeat());
     this.log.info(`${name} registered as worker ${hello.worker} of cluster ${hello.cluster.name}`);
     this.greeted();

@@ -85,7 +85,12 @@ export class ExecutorPool {
     this.options = options;
     const share = (options.memoryLimit * HEAP_SHARE) / options.nthreads / MIB;
     this.heapMb = options.memoryLimit === 0 ? 0 : Math.max(LEAST_HEAP_MB, Math.floor(share));
-    for (let lane = 0; lane < options.nthreads; lane++) this.threads.push(this.start(lane));
+  }
+
+  /** Starts the threads, if they have not been; the first task does, too. */
+  startThreads(): void {
+    if (this.threads.length > 0) return;
+    for (let lane = 0; lane < this.options.nthreads; lane++) this.threads.push(this.start(lane));
   }
 
   private start(lane: number): ExecutorThread {
@@ -126,6 +131,7 @@ export class ExecutorPool {
 
   /** Hands a task to a thread; `flush` sends it. */
   execute(task: TaskToRun): void {
+    this.startThreads();
     this.handTo(this.choose(task), task);
   }
 

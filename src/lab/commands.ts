@@ -31,10 +31,11 @@ export const COMMANDS = {
 
 export interface CommandOptions {
   app: JupyterFrontEnd;
-  shell: ILabShell;
+  /** JupyterLab's shell; null in front ends that have no side bars and no dock. */
+  shell: ILabShell | null;
   clusters: ITaskloomClusters;
   actions: ClusterActions;
-  dock: PanelDock;
+  dock: PanelDock | null;
   words: Words;
   palette: ICommandPalette | null;
   layout: () => readonly LayoutEntry[];
@@ -47,11 +48,7 @@ export function addCommands(options: CommandOptions): void {
   const add = (id: string, command: CommandRegistry.ICommandOptions): void => {
     commands.addCommand(id, command);
   };
-  add(COMMANDS.showSidebar, {
-    label: words.__('Show Taskloom Sidebar'),
-    icon: taskloomIcon,
-    execute: () => shell.activateById('taskloom-sidebar')
-  });
+  if (shell !== null && dock !== null) addShellCommands(options, shell, dock);
   add(COMMANDS.newCluster, {
     label: words.__('New Cluster…'),
     execute: () => actions.newCluster()
@@ -66,17 +63,27 @@ export function addCommands(options: CommandOptions): void {
     isEnabled: () => options.clusters.clusters.some(isAlive),
     execute: () => actions.stopAll()
   });
-  add(COMMANDS.openPanel, {
+  addClusterCommands(options);
+  if (palette !== null) fillPalette(palette, shell !== null);
+}
+
+/** What a front end without side bars and dock cannot do. */
+function addShellCommands(options: CommandOptions, shell: ILabShell, dock: PanelDock): void {
+  const { app, words } = options;
+  app.commands.addCommand(COMMANDS.showSidebar, {
+    label: words.__('Show Taskloom Sidebar'),
+    icon: taskloomIcon,
+    execute: () => shell.activateById('taskloom-sidebar')
+  });
+  app.commands.addCommand(COMMANDS.openPanel, {
     label: args => panelLabel(args['panel'], words),
     icon: taskloomIcon,
     execute: args => dock.open(String(args['panel']))
   });
-  add(COMMANDS.defaultLayout, {
+  app.commands.addCommand(COMMANDS.defaultLayout, {
     label: words.__('Open Default Panel Layout'),
     execute: () => dock.openLayout(options.layout())
   });
-  addClusterCommands(options);
-  if (palette !== null) fillPalette(palette);
 }
 
 function panelLabel(id: unknown, words: Words): string {
@@ -118,12 +125,14 @@ function addClusterCommands(options: CommandOptions): void {
   add(COMMANDS.scale, words.__('Scale Cluster…'), canScale, c => actions.scale(c));
   const canRestart = (c: ClusterInfo): boolean => isAlive(c) && c.can.restart;
   add(COMMANDS.restart, words.__('Restart Workers…'), canRestart, c => actions.restartWorkers(c));
-  add(
-    COMMANDS.logs,
-    words.__('Show Cluster Logs'),
-    () => true,
-    c => actions.logs(c)
-  );
+  if (options.shell !== null) {
+    add(
+      COMMANDS.logs,
+      words.__('Show Cluster Logs'),
+      () => true,
+      c => actions.logs(c)
+    );
+  }
   const canStop = (c: ClusterInfo): boolean => isAlive(c) && c.can.stop;
   add(COMMANDS.stop, words.__('Stop Cluster…'), canStop, c => actions.stop(c));
   add(
@@ -134,21 +143,20 @@ function addClusterCommands(options: CommandOptions): void {
   );
 }
 
-function fillPalette(palette: ICommandPalette): void {
+function fillPalette(palette: ICommandPalette, withShell: boolean): void {
   const category = 'Taskloom';
-  const listed = [
+  const listed: string[] = [
     COMMANDS.newCluster,
     COMMANDS.quickCluster,
     COMMANDS.connect,
     COMMANDS.scale,
     COMMANDS.restart,
-    COMMANDS.logs,
     COMMANDS.stop,
-    COMMANDS.stopAll,
-    COMMANDS.defaultLayout,
-    COMMANDS.showSidebar
+    COMMANDS.stopAll
   ];
+  if (withShell) listed.push(COMMANDS.logs, COMMANDS.defaultLayout, COMMANDS.showSidebar);
   for (const command of listed) palette.addItem({ command, category });
+  if (!withShell) return;
   for (const panel of PANELS) {
     palette.addItem({ command: COMMANDS.openPanel, category, args: { panel: panel.id } });
   }

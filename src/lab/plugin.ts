@@ -1,7 +1,7 @@
 /**
- * The extension's plugins. Clusters, feeds and renderers need no shell and run in Notebook 7 too;
- * sidebar, dock and commands need JupyterLab's shell and stay away where there is none. This file
- * is what the browser loads first: nothing it imports may need Node.
+ * The extension's plugins. Clusters, feeds, renderers and the commands on clusters need no shell and
+ * run in Notebook 7 too; sidebar and dock need JupyterLab's and stay away where there is none. This
+ * file is what the browser loads first: nothing it imports may need Node.
  */
 import { ILabShell, ILayoutRestorer } from '@jupyterlab/application';
 import type { JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
@@ -98,10 +98,9 @@ function activateLab(
   statusBar: IStatusBar | null,
   translator: ITranslator | null
 ): void {
-  if (shell === null) return;
   const words = wordsOf(translator);
   const settings = new Settings();
-  const dock = new PanelDock(shell, { clusters, feeds, words });
+  const dock = shell === null ? null : new PanelDock(shell, { clusters, feeds, words });
   const actions = new ClusterActions({
     clusters,
     words,
@@ -109,6 +108,7 @@ function activateLab(
     notebooks,
     defaults: () => settings.newCluster,
     showLogs: cluster => {
+      if (shell === null) return;
       const widget = logsWidget({ cluster, clusters, words });
       shell.add(widget, 'main', { mode: 'split-bottom' });
       shell.activateById(widget.id);
@@ -116,6 +116,14 @@ function activateLab(
   });
   const layout = (): Settings['layout'] => settings.layout;
   addCommands({ app, shell, clusters, actions, dock, words, palette, layout });
+  settings.changed.connect(() => {
+    if (dock !== null) dock.firstMode = settings.dockMode;
+    if (feeds instanceof FeedHub) feeds.setRate(settings.rate);
+  });
+  void settings.load(registry);
+  // The list is wanted as soon as the lab stands: the status bar tells of the active cluster.
+  void app.restored.then(() => clusters.start());
+  if (shell === null || dock === null) return;
   const sidebar = new Sidebar({ clusters, actions, dock, notebooks, words, layout });
   shell.add(sidebar, 'left', { rank: 600, type: 'Taskloom' });
   if (restorer !== null) {
@@ -137,13 +145,6 @@ function activateLab(
     });
     settings.changed.connect(() => item.setHidden(!settings.statusBar));
   }
-  settings.changed.connect(() => {
-    dock.firstMode = settings.dockMode;
-    if (feeds instanceof FeedHub) feeds.setRate(settings.rate);
-  });
-  void settings.load(registry);
-  // The list is wanted as soon as the lab stands: the status bar tells of the active cluster.
-  void app.restored.then(() => clusters.start());
 }
 
 const plugins: JupyterFrontEndPlugin<unknown>[] = [

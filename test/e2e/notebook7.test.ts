@@ -2,7 +2,7 @@
  * Notebook 7: no sidebar and no dock there, but the same notebook, kernel and progress bar, while
  * it runs and as the saved file keeps it.
  */
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { afterAll, beforeAll, expect, it } from 'vitest';
@@ -44,17 +44,29 @@ async function kernelConnected(): Promise<boolean> {
   return kernels.some(kernel => kernel.execution_state === 'idle' && kernel.connections > 0);
 }
 
+/** The active cluster as the launcher tells it. */
+async function activeCluster(): Promise<string | null> {
+  const answer = await fetch(lab.at('/taskloom/clusters'));
+  return ((await answer.json()) as { active: string | null }).active;
+}
+
 const bar = '.tl-progress-output .tl-bar';
 
 it('draws the bar while the notebook runs', async () => {
   await page.goto(lab.at('/notebooks/slow.ipynb'));
   await notebook(page).locator('.jp-CodeCell').first().waitFor();
   await until('the kernel is connected', kernelConnected, 60_000);
+  // No sidebar here: the menu makes the cluster that the notebook then takes.
+  await chooseMenu(page, 'Taskloom', 'New Local Cluster');
+  await until('the cluster is active', async () => (await activeCluster()) !== null);
   await chooseMenu(page, 'Run', 'Run All Cells');
   await page.locator('.tl-progress-output[data-tl-state="running"]').waitFor();
   await allCellsRun(page, 120_000);
   await page.locator('.tl-progress-output[data-tl-state="finished"]').waitFor();
   expect(await page.locator(bar).getAttribute('aria-valuenow')).toBe('40');
+  // One connection file: the notebook has not made a cluster of its own.
+  const files = readdirSync(lab.runtime).filter(name => name.endsWith('.json'));
+  expect(files).toEqual([`${(await activeCluster()) ?? 'none'}.json`]);
 });
 
 it('draws it from the saved file, in which it stands whole', async () => {

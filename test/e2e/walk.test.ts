@@ -262,10 +262,12 @@ describe('the lab as a whole', () => {
     await screenshot(page, 'light');
     await chooseMenu(page, 'Settings', 'Theme', 'JupyterLab Dark');
     await page.locator('body[data-jp-theme-light="false"]').waitFor({ state: 'attached' });
+    await page.locator('#jupyterlab-splash').waitFor({ state: 'detached' });
     await page.mouse.move(750, 5);
     await screenshot(page, 'dark');
     await chooseMenu(page, 'Settings', 'Theme', 'JupyterLab Light');
     await page.locator('body[data-jp-theme-light="true"]').waitFor({ state: 'attached' });
+    await page.locator('#jupyterlab-splash').waitFor({ state: 'detached' });
   });
 
   it('is restored by a reload: sidebar, panels, notebooks, the panel in the cell', async () => {

@@ -99,11 +99,27 @@ function WorkerLine({
 }): ReactElement {
   const { info, vitals } = row;
   const state = stateOf(row, words);
+  const where = `${info.address} · ${info.host} · pid ${info.pid}`;
+  const name = (
+    <>
+      <span className={`tl-dot tl-dot-${state.shape}`} aria-hidden="true" />
+      {info.name} <span className="tl-muted">{state.text}</span>
+    </>
+  );
+  if (row.gone !== null) {
+    // Its reason is what is left to know, and may be long: it takes the place of the figures.
+    return (
+      <tr title={where}>
+        <th scope="row" colSpan={5} className="tl-worker-name tl-worker-gone">
+          {name}
+        </th>
+      </tr>
+    );
+  }
   return (
-    <tr title={`${info.address} · ${info.host} · pid ${info.pid}`}>
+    <tr title={where}>
       <th scope="row" className="tl-worker-name">
-        <span className={`tl-dot tl-dot-${state.shape}`} aria-hidden="true" />
-        {info.name} <span className="tl-muted">{state.text}</span>
+        {name}
       </th>
       <td>{vitals === null ? null : <MemoryBar row={row} vitals={vitals} words={words} />}</td>
       <td>

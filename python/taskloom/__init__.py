@@ -14,3 +14,16 @@ __all__ = [
     "node_path",
     "runtime_path",
 ]
+
+_TYPESCRIPT_ONLY = frozenset({"Client", "Future", "LocalCluster", "progress"})
+
+
+def __getattr__(name: str) -> object:
+    """Say what there is instead of a Python client."""
+    if name in _TYPESCRIPT_ONLY:
+        raise ImportError(
+            f"taskloom {__version__} has no {name} for Python notebooks yet: its clusters run "
+            "TypeScript functions. Open a notebook with the kernel 'TypeScript (Taskloom)' and "
+            f'write: import {{ {name} }} from "taskloom"'
+        )
+    raise AttributeError(f"module 'taskloom' has no attribute {name!r}")

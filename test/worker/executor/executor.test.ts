@@ -331,7 +331,7 @@ test('threads that cannot start are not tried for ever', async () => {
         onLog: nothing,
         onBroken: resolve
       }
-    });
+    }).startThreads();
   });
   expect(reason).toBe('its executors cannot start: half an installation');
 });

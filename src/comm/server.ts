@@ -12,6 +12,7 @@ import { WebSocketServer } from 'ws';
 import type { WebSocket } from 'ws';
 import { ConfigError, ProtocolError } from '../base/errors.ts';
 import { LIMITS } from '../protocol/limits.ts';
+import { readJson } from './body.ts';
 import { DATA_PROTOCOL, serveData } from './data.ts';
 import type { DataHandler } from './data.ts';
 
@@ -270,21 +271,5 @@ function sameOrigin(request: IncomingMessage): boolean {
     return new URL(origin).host === request.headers.host;
   } catch {
     return false;
-  }
-}
-
-async function readJson(request: IncomingMessage): Promise<unknown> {
-  const chunks: Buffer[] = [];
-  let size = 0;
-  for await (const chunk of request as AsyncIterable<Buffer>) {
-    size += chunk.length;
-    if (size > LIMITS.httpBodyBytes) throw new ProtocolError('The request body is too large.');
-    chunks.push(chunk);
-  }
-  if (size === 0) return undefined;
-  try {
-    return JSON.parse(Buffer.concat(chunks).toString('utf8'));
-  } catch (cause) {
-    throw new ProtocolError('The request body is not JSON.', { cause });
   }
 }

@@ -12,7 +12,8 @@ import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { dirname } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { WebSocket, WebSocketServer } from 'ws';
-import { ConfigError, ProtocolError, TaskloomError } from '../base/errors.ts';
+import { ConfigError, TaskloomError } from '../base/errors.ts';
+import { readJson } from '../comm/body.ts';
 import { LIMITS } from '../protocol/limits.ts';
 import type { LauncherError, LauncherEvent } from '../protocol/launcher.ts';
 import { proxyFeed } from './feed.ts';
@@ -216,20 +217,4 @@ function failure(error: unknown): { status: number; body: LauncherError } {
   const code = error instanceof TaskloomError ? error.code : 'INTERNAL';
   const message = error instanceof Error ? error.message : String(error);
   return { status: STATUS[code] ?? 500, body: { code, message } };
-}
-
-async function readJson(request: IncomingMessage): Promise<unknown> {
-  const chunks: Buffer[] = [];
-  let size = 0;
-  for await (const chunk of request as AsyncIterable<Buffer>) {
-    size += chunk.length;
-    if (size > LIMITS.httpBodyBytes) throw new ProtocolError('The request body is too large.');
-    chunks.push(chunk);
-  }
-  if (size === 0) return undefined;
-  try {
-    return JSON.parse(Buffer.concat(chunks).toString('utf8'));
-  } catch (cause) {
-    throw new ProtocolError('The request body is not JSON.', { cause });
-  }
 }

@@ -30,7 +30,7 @@ import { markLongRunning, nextQueued, validWorkers } from './placement.ts';
 import { StreamRecorder } from './recorder.ts';
 import { Story } from './story.ts';
 import { FunctionRecord, Task, TaskGroup, TaskPrefix, runsBefore } from './tasks.ts';
-import type { Demands } from './tasks.ts';
+import type { Demands, TaskSpec } from './tasks.ts';
 import {
   addReplica,
   failWith,
@@ -563,18 +563,7 @@ export class SchedulerState {
     return task;
   }
 
-  private newTask(spec: {
-    id?: number;
-    key: string;
-    fn: FunctionRecord | null;
-    args: Uint8Array;
-    argStart: number;
-    argEnd: number;
-    deps: readonly Task[];
-    demands: Demands;
-    order: number;
-    retries: number;
-  }): Task {
+  private newTask(spec: Omit<TaskSpec, 'id' | 'group'> & { id?: number }): Task {
     const group = this.groupOf(spec.key, spec.fn?.name ?? 'scatter');
     const prefix = group.prefix;
     const task = new Task({ ...spec, id: spec.id ?? this.nextTask++, group });

@@ -63,9 +63,9 @@ export class Harness {
   submit(
     client: string,
     graph: Record<string, string[]>,
-    options: Partial<TaskOptions> & { fn?: string } = {}
+    options: Partial<TaskOptions> & { fn?: string; argBytes?: number } = {}
   ): void {
-    const { fn: name = 'f', ...rest } = options;
+    const { fn: name = 'f', argBytes = 1, ...rest } = options;
     const slot = `${client}/${name}`;
     let fn = this.functions.get(slot);
     if (fn === undefined) {
@@ -97,8 +97,8 @@ export class Harness {
         first,
         keys,
         fn,
-        args: new Uint8Array(keys.length),
-        argOffsets: [...keys.keys(), keys.length],
+        args: new Uint8Array(keys.length * argBytes),
+        argOffsets: [...keys.keys(), keys.length].map(i => i * argBytes),
         deps,
         depOffsets,
         options: {

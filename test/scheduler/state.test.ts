@@ -317,6 +317,18 @@ describe('stale messages', () => {
   });
 });
 
+describe('large messages', () => {
+  it('are parted before a frame grows too large', () => {
+    const h = setup([40]);
+    h.submit('c', independent(30), { argBytes: 1_000_000 });
+    const sizes = h
+      .toWorker(1, 'compute-tasks')
+      .map(m => m.args.reduce((sum, args) => sum + args.length, 0));
+    expect(sizes.reduce((a, b) => a + b)).toBe(30_000_000);
+    expect(Math.max(...sizes)).toBeLessThanOrEqual(8 * 1024 * 1024);
+  });
+});
+
 describe('clients', () => {
   it('forgets all of a client that leaves', () => {
     const h = setup([1, 1]);

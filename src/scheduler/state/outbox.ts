@@ -19,6 +19,9 @@ import type { ClientRecord } from './clients.ts';
 import type { FunctionRecord, Task } from './tasks.ts';
 import type { WorkerRecord } from './workers.ts';
 
+/** Bytes of arguments, functions or results in one message, unless a single one is larger. */
+const MESSAGE_BYTES = 8 * 1024 * 1024;
+
 export type Instruction =
   | { to: 'worker'; worker: number; message: SchedulerToWorker }
   | { to: 'client'; client: string; message: SchedulerToClient };
@@ -26,6 +29,8 @@ export type Instruction =
 export class Outbox {
   private readonly workers = new Map<WorkerRecord, SchedulerToWorker[]>();
   private readonly clients = new Map<ClientRecord, SchedulerToClient[]>();
+  /** Bytes in the columns of messages that can grow large. */
+  private readonly sizes = new WeakMap<object, number>();
   /** Id of the event that is being handled; goes with every message it causes. */
   stimulus = '';
 
@@ -41,6 +46,13 @@ export class Outbox {
     else list.push(message);
   }
 
+  /** Whether so many bytes more still fit: frames have a limit, and a message is never cut. */
+  private hasRoom(message: object, bytes: number): boolean {
+    const size = (this.sizes.get(message) ?? 0) + bytes;
+    this.sizes.set(message, size);
+    return size <= MESSAGE_BYTES;
+  }
+
   private last(worker: WorkerRecord): SchedulerToWorker | undefined {
     return this.workers.get(worker)?.at(-1);
   }
@@ -48,8 +60,10 @@ export class Outbox {
   compute(worker: WorkerRecord, task: Task, fn: FunctionRecord, duration: number): void {
     if (!worker.functions.has(fn.id)) this.sendFunction(worker, fn);
     let message = this.last(worker);
-    if (message?.op !== 'compute-tasks') {
+    const size = task.argEnd - task.argStart;
+    if (message?.op !== 'compute-tasks' || !this.hasRoom(message, size)) {
       message = emptyCompute(this.stimulus);
+      this.sizes.set(message, size);
       this.toWorker(worker, message);
     }
     const demands = task.demands;
@@ -74,8 +88,9 @@ export class Outbox {
   private sendFunction(worker: WorkerRecord, fn: FunctionRecord): void {
     worker.functions.add(fn.id);
     let message = this.last(worker);
-    if (message?.op !== 'functions') {
+    if (message?.op !== 'functions' || !this.hasRoom(message, fn.blob.length)) {
       message = { op: 'functions', fns: [], names: [], hashes: [], blobs: [] } satisfies Functions;
+      this.sizes.set(message, fn.blob.length);
       this.toWorker(worker, message);
     }
     message.fns.push(fn.id);
@@ -116,7 +131,7 @@ export class Outbox {
 
   inMemory(client: ClientRecord, cid: number, task: Task): void {
     let last = this.clients.get(client)?.at(-1);
-    if (last?.op !== 'key-in-memory') {
+    if (last?.op !== 'key-in-memory' || !this.hasRoom(last, task.inline?.length ?? 0)) {
       last = {
         op: 'key-in-memory',
         cids: [],
@@ -125,6 +140,7 @@ export class Outbox {
         types: [],
         inline: []
       } satisfies KeyInMemory;
+      this.sizes.set(last, task.inline?.length ?? 0);
       this.toClient(client, last);
     }
     last.cids.push(cid);

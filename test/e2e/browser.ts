@@ -57,8 +57,13 @@ export async function openPage(browser: Browser): Promise<Page> {
 
 /** Goes to the lab and waits until its shell stands. */
 export async function openLab(page: Page, url: string): Promise<void> {
-  await page.goto(url);
-  await labStands(page);
+  try {
+    await page.goto(url);
+    await labStands(page);
+  } catch (error) {
+    await page.screenshot({ path: join(results, 'lab-does-not-open.png') });
+    throw error;
+  }
 }
 
 /** The shell with its side bars is there and the splash has gone. */
@@ -151,12 +156,10 @@ export async function runAllCells(page: Page, limitMs = 60_000): Promise<void> {
 
 /** Waits until every code cell has ended; a cell that fails ends the wait with its error. */
 export async function allCellsRun(page: Page, limitMs = 60_000): Promise<void> {
+  const failed = notebook(page).locator(
+    ['error', 'stderr'].map(kind => `[data-mime-type="application/vnd.jupyter.${kind}"]`).join()
+  );
   const look = async (): Promise<boolean> => {
-    const failed = notebook(page).locator('.jp-RenderedText[data-mime-type$="stderr"]');
-    const errors = notebook(page).locator('.jp-OutputArea-output .jp-RenderedText', {
-      hasText: 'Stack trace:'
-    });
-    if ((await errors.count()) > 0) throw new Error(await errors.first().innerText());
     if ((await failed.count()) > 0) throw new Error(await failed.first().innerText());
     const { done, all } = await cellsRun(page);
     return all > 0 && done === all;

@@ -307,6 +307,7 @@ describe('the lab as a whole', () => {
     await notice.waitFor();
     expect(await notice.innerText()).toMatch(/^Ended .*: .*stopped.* This is the last state\.$/);
     await until('all its processes have ended', () => workers().length === 0);
+    await docked('workers').locator('.tl-worker-name', { hasText: 'killed by SIGKILL' }).waitFor();
     await screenshot(page, 'stopped');
   });
 });

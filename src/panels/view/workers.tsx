@@ -39,7 +39,12 @@ export function Workers(props: ViewProps): ReactElement {
           <p className="tl-empty">{words.__('No workers yet.')}</p>
         ) : (
           <div className="tl-table-scroll">
-            <WorkerRows rows={shown} now={store.now} words={words} />
+            <WorkerRows
+              rows={shown}
+              now={store.now}
+              ended={store.status === 'ended'}
+              words={words}
+            />
             {shown.length < rows.length ? (
               <button type="button" className="tl-link" onClick={() => setAll(true)}>
                 {words.__('Show all %1 workers', formatCount(rows.length))}
@@ -56,10 +61,12 @@ export function Workers(props: ViewProps): ReactElement {
 interface RowsProps {
   rows: readonly WorkerRow[];
   now: number;
+  /** The cluster has ended: nobody runs any more. */
+  ended: boolean;
   words: Words;
 }
 
-function WorkerRows({ rows, now, words }: RowsProps): ReactElement {
+function WorkerRows({ rows, now, ended, words }: RowsProps): ReactElement {
   return (
     <table className="tl-table tl-workers">
       <thead>
@@ -81,7 +88,7 @@ function WorkerRows({ rows, now, words }: RowsProps): ReactElement {
       </thead>
       <tbody>
         {rows.map(row => (
-          <WorkerLine key={row.info.worker} row={row} now={now} words={words} />
+          <WorkerLine key={row.info.worker} row={row} now={now} ended={ended} words={words} />
         ))}
       </tbody>
     </table>
@@ -91,14 +98,14 @@ function WorkerRows({ rows, now, words }: RowsProps): ReactElement {
 function WorkerLine({
   row,
   now,
+  ended,
   words
-}: {
-  row: WorkerRow;
-  now: number;
-  words: Words;
-}): ReactElement {
+}: Omit<RowsProps, 'rows'> & { row: WorkerRow }): ReactElement {
   const { info, vitals } = row;
-  const state = stateOf(row, words);
+  const state =
+    ended && row.gone === null
+      ? { shape: 'ended', text: words.__('there to the end') }
+      : stateOf(row, words);
   const where = `${info.address} · ${info.host} · pid ${info.pid}`;
   const name = (
     <>

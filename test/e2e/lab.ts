@@ -16,7 +16,8 @@ import {
   readFileSync,
   readdirSync,
   rmSync,
-  symlinkSync
+  symlinkSync,
+  writeFileSync
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -79,7 +80,7 @@ export class Lab {
     const temporary = mkdtempSync(join(tmpdir(), 'tl-'));
     const mark = randomUUID();
     const token = randomUUID();
-    const { program } = options;
+    const program = options.program ?? otherLab(home);
     const env = {
       ...process.env,
       ...labEnvironment(),
@@ -194,6 +195,27 @@ function copyNotebooks(home: string, notebooks: string): void {
     });
   }
   symlinkSync(join(root, 'node_modules'), join(home, 'node_modules'));
+}
+
+/**
+ * Another JupyterLab than the checkout's, named by its program: TASKLOOM_TEST_LAB=…/jupyter-lab.
+ * Its Python must find the checkout's packages besides its own.
+ */
+function otherLab(home: string): LabOptions['program'] {
+  const command = process.env['TASKLOOM_TEST_LAB'];
+  if (command === undefined || command === '') return undefined;
+  keepCells(home);
+  return { command, args: [], env: { JUPYTER_PATH: join(root, '.venv/share/jupyter') } };
+}
+
+/** Labs before 4.3 take cells that are out of sight off the page, where no test could read them. */
+function keepCells(home: string): void {
+  const folder = join(home, 'settings/@jupyterlab/notebook-extension');
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(
+    join(folder, 'tracker.jupyterlab-settings'),
+    JSON.stringify({ windowingMode: 'defer' })
+  );
 }
 
 function ownFolders(home: string): Record<string, string> {

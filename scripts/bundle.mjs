@@ -36,6 +36,23 @@ const banner = {
   js: "import { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);"
 };
 
+/**
+ * What ws asks for at its head and few programs use: encrypted links (`tls`, `https`: thirty
+ * milliseconds of every start) are loaded when the first is made.
+ */
+const lateParts = {
+  name: 'late-parts',
+  setup(build) {
+    const ofWs = ({ importer }) => /[\\/]node_modules[\\/]ws[\\/]/.test(importer);
+    build.onResolve({ filter: /^(https|tls)$/ }, args =>
+      ofWs(args) ? { path: args.path, namespace: 'late' } : undefined
+    );
+    build.onLoad({ filter: /.*/, namespace: 'late' }, ({ path }) => ({
+      contents: `module.exports = new Proxy({}, { get: (_, name) => require('node:${path}')[name] });`
+    }));
+  }
+};
+
 const runtime = {
   bundle: true,
   format: 'esm',
@@ -50,6 +67,7 @@ const runtime = {
   // Native accelerators of ws and msgpackr: a machine-specific binary has no place in one file, and
   // looking for one costs every start.
   external: ['bufferutil', 'utf-8-validate'],
+  plugins: [lateParts],
   alias: { msgpackr: join(root, 'node_modules/msgpackr/index.js') },
   logLevel: 'warning'
 };

@@ -35,8 +35,8 @@ const WARM_UP_MS = 25;
 const TICK_MS = 250;
 
 export interface WorkerOptions {
-  /** `http://host:port` */
-  schedulerAddress: string;
+  /** `http://host:port`; while a promise of it is out, the worker gets ready. */
+  schedulerAddress: string | Promise<string>;
   token: string;
   name: string;
   nthreads: number;
@@ -153,7 +153,8 @@ export class Worker {
   // ---------------------------------------------------------------- the scheduler's link
 
   private async register(): Promise<void> {
-    const { schedulerAddress, token } = this.options;
+    const { token } = this.options;
+    const schedulerAddress = await this.options.schedulerAddress;
     const hello = new Promise<void>((resolve, reject) => {
       this.greeted = resolve;
       this.refused = reject;
@@ -209,7 +210,7 @@ export class Worker {
   /** The state lives from the hello on: it needs the number that the scheduler has given us. */
   private greet(hello: WorkerHello): void {
     if (hello.protocol !== PROTOCOL_VERSION) {
-      const peer = `The scheduler at ${this.options.schedulerAddress}`;
+      const peer = `The scheduler at ${this.link?.peer ?? 'its address'}`;
       return this.refused(new ProtocolVersionError(PROTOCOL_VERSION, hello.protocol, peer));
     }
     const { nthreads, memoryLimit, resources, name } = this.options;

@@ -7,7 +7,7 @@ const supervisor = await beSupervised('worker');
 const { name, token, nanny, shape } = supervisor.setup;
 // Before the worker is there, the end of our parent or an order to close ends us at once.
 supervisor.onParentGone(() => process.exit(1));
-const schedulerAddress = await new Promise<string>(resolve => {
+const schedulerAddress = new Promise<string>(resolve => {
   supervisor.onOrder(order => {
     if (order.op === 'scheduler') resolve(order.address);
     else process.exit(0);

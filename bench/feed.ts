@@ -1,7 +1,7 @@
 /**
  * What looking costs: throughput of no-op tasks with 20 dashboard viewers (each subscribed to all
  * topics at 10 Hz, in a process of their own) against none, in turns, in one run:
- * `node bench/feed.ts [--rounds 7]`. The last line is JSON.
+ * `node scripts/run.mjs bench/feed.ts [--rounds 7]`. The last line is JSON.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';

@@ -1,5 +1,5 @@
 /**
- * Taskloom beside dask.distributed in one run: `node bench/throughput/main.ts [--rounds 3]`. Both use
+ * Taskloom beside dask.distributed in one run: `npm run bench -- [--rounds 3]`. Both use
  * two one-thread worker processes on this machine; they take turns, the best of the rounds counts
  * for each. Dask is measured with its default settings and with `worker-saturation: inf`, which is
  * faster for tiny tasks; ratios are against the better of the two. The last line is JSON.

@@ -1,4 +1,4 @@
-/** `taskloom cluster ls | scale | stop | logs`: works on any cluster that has a connection file. */
+/** `taskloom cluster ls | scale | stop | logs | dashboard`: works on any cluster that has a connection file. */
 import { TimeoutError } from '../base/errors.ts';
 import {
   findCluster,
@@ -47,6 +47,12 @@ export async function scaleCluster(target: string, workers: number): Promise<voi
   const file = findCluster(target);
   await requestScale(file, workers);
   process.stdout.write(`${file.name} shall have ${workers} workers.\n`);
+}
+
+/** Prints a link that holds the token in its fragment, which browsers keep to themselves. */
+export function printDashboard(target: string): void {
+  const file = findCluster(target);
+  process.stdout.write(`${file.address}/#token=${file.token}\n`);
 }
 
 /** Ends the clusters named, or all; resolves when their schedulers are gone. */

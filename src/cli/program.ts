@@ -71,7 +71,7 @@ function addScheduler(program: Command): void {
       'after',
       `
 The cluster's token is made anew, or taken from TASKLOOM_TOKEN. It is kept in a connection
-file that only you can read; it is never printed.
+file that only you can read.
 
 Examples:
   taskloom scheduler --name lab
@@ -165,6 +165,12 @@ Examples:
     .argument('<cluster>', "the cluster's name, id or address")
     .addHelpText('after', '\nExample:\n  taskloom cluster logs local-7f3a')
     .action(async target => (await import('./cluster.ts')).printLogs(target));
+  cluster
+    .command('dashboard')
+    .description("print the link to a cluster's dashboard page; whoever has it is let in")
+    .argument('<cluster>', "the cluster's name, id or address")
+    .addHelpText('after', '\nExample:\n  taskloom cluster dashboard local-7f3a')
+    .action(async target => (await import('./cluster.ts')).printDashboard(target));
 }
 
 /** What other programs start: not for people, so not in the help. */

@@ -15,7 +15,7 @@ export const LOGIN_PAGE = `<!doctype html>
 <main><h1>Taskloom</h1>
 <form><label>Token of this cluster <input name="token" type="password" autocomplete="off" autofocus></label></form>
 <p id="message" role="status"></p>
-<p>It stands in the cluster's connection file; <code>taskloom cluster ls --links</code> prints a link that holds it.</p></main>
+<p>It stands in the cluster's connection file; <code>taskloom cluster dashboard NAME</code> prints a link that holds it.</p></main>
 <script>
   async function login(token) {
     const answer = await fetch('login', { method: 'POST', headers: { Authorization: 'Bearer ' + token } });

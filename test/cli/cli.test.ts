@@ -57,6 +57,7 @@ describe('help and arguments', () => {
     [['cluster', 'scale']],
     [['cluster', 'stop']],
     [['cluster', 'logs']],
+    [['cluster', 'dashboard']],
     [['launcher']]
   ])('%j --help explains itself and exits with 0', async command => {
     const { code, out, err } = await taskloom(...command, '--help');
@@ -132,6 +133,9 @@ describe('cluster', () => {
       return listed?.workers.running === 2;
     });
     expect((await taskloom('cluster', 'logs', 'mine')).out).toContain('==> scheduler <==');
+    const link = new URL((await taskloom('cluster', 'dashboard', 'mine')).out.trim());
+    expect(link.origin).toBe(file?.address);
+    expect(link.hash).toBe(`#token=${file?.token}`);
     run.process.kill('SIGINT');
     expect(await run.ended).toBe(0);
     expect(listConnectionFiles()).toEqual([]);

@@ -156,6 +156,21 @@ describe('errors', () => {
     expect(h.states('a-1', 'b-1')).toEqual(['memory', 'memory']);
   });
 
+  it('retry() looks at each task once, however many ways lead to it', () => {
+    const h = setup();
+    const graph: Record<string, string[]> = { 'a-0': [], 'b-0': ['a-0'] };
+    for (let i = 1; i <= 40; i++) {
+      const before = [`a-${i - 1}`, `b-${i - 1}`];
+      graph[`a-${i}`] = before;
+      graph[`b-${i}`] = before;
+    }
+    h.submit('c', graph);
+    h.fail('a-0');
+    expect(h.states('a-40')).toEqual(['erred']);
+    h.retry('c', 'a-40');
+    expect(h.states('a-0', 'b-0', 'a-40')).toEqual(['processing', 'waiting', 'waiting']);
+  });
+
   it('gives up after the fourth worker that died executing the task, and says why', () => {
     const h = setup([1]);
     h.submit('c', { 'a-1': [] });

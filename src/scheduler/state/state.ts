@@ -662,16 +662,20 @@ export class SchedulerState {
     }
   }
 
+  /** Runs the failed roots again that a failed task stands on; each task is looked at once. */
   private retry(task: Task | null): void {
     if (task?.state !== 'erred') return;
-    let failed = false;
-    for (const dep of task.deps) {
-      if (dep.state !== 'erred') continue;
-      failed = true;
-      this.retry(dep);
+    const stack = [task];
+    const seen = new Set(stack);
+    for (let next = stack.pop(); next !== undefined; next = stack.pop()) {
+      next.suspicious = 0;
+      const failed = next.deps.filter(dep => dep.state === 'erred');
+      if (failed.length === 0) recommend(this, next, 'waiting');
+      for (const dep of failed) {
+        if (!seen.has(dep)) stack.push(dep);
+        seen.add(dep);
+      }
     }
-    if (!failed) recommend(this, task, 'waiting');
-    task.suspicious = 0;
   }
 
   /** Numbers and workers for values that a client is about to put on workers itself. */

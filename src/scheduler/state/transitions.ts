@@ -295,13 +295,20 @@ function lostRecord(task: Task): ErrorRecord {
   };
 }
 
+/**
+ * All that failed because of this task is released with it, before any of it is looked at again:
+ * one by one, a task with several ways to the cause would fail anew for each of them.
+ */
 function erredReleased(state: SchedulerState, task: Task): void {
-  task.error = null;
-  enter(state, task, 'released');
-  for (const dependent of smallList(task.dependents)) {
-    if (dependent.state === 'erred') recommend(state, dependent, 'released');
+  const released = new Set([task]);
+  for (const one of released) {
+    one.error = null;
+    enter(state, one, 'released');
+    for (const dependent of smallList(one.dependents)) {
+      if (dependent.state === 'erred') released.add(dependent);
+    }
   }
-  settleReleased(state, task);
+  for (const one of released) settleReleased(state, one);
 }
 
 function releasedForgotten(state: SchedulerState, task: Task): void {

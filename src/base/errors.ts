@@ -107,7 +107,7 @@ export class AuthenticationError extends TaskloomError {
     super(
       'UNAUTHENTICATED',
       `${address} refused the token. Use the token of this cluster's connection file ` +
-        `(taskloom cluster ls shows where it is), or connect by the cluster's name.`
+        `(taskloom cluster dashboard NAME prints it in a link), or connect by the cluster's name.`
     );
   }
 }

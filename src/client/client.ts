@@ -207,11 +207,13 @@ export class Client {
   /** Serialises arguments; futures in them become dependencies, numbered in order of appearance. */
   private pack(args: readonly unknown[], looks: Looks): PackedCall {
     const deps: number[] = [];
+    const places = new Map<number, number>();
     const reference = (value: object): number | undefined => {
       if (!(value instanceof Future)) return undefined;
       const cid = this.dependency(value);
-      const at = deps.indexOf(cid);
-      return at >= 0 ? at : deps.push(cid) - 1;
+      let at = places.get(cid);
+      if (at === undefined) places.set(cid, (at = deps.push(cid) - 1));
+      return at;
     };
     const written = looks.at(serializeValueAsync(args, { reference, root: 'args' }), packArguments);
     return { args: written, deps };

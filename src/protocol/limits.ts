@@ -51,7 +51,5 @@ export const CLOSE = {
   badHello: 4003,
   outboxFull: 4004,
   handshakeTimeout: 4005,
-  replaced: 4006,
-  unknownPeer: 4007,
-  internal: 4011
+  replaced: 4006
 } as const;

@@ -15,6 +15,7 @@ import {
   startProcessing,
   stopProcessing
 } from './placement.ts';
+import { lostRecord } from './failures.ts';
 import type { SchedulerState } from './state.ts';
 import { TASK_STATES, isActive } from './tasks.ts';
 import type { Task, TaskState } from './tasks.ts';
@@ -280,19 +281,6 @@ function becomeErred(state: SchedulerState, task: Task): void {
 export function failWith(state: SchedulerState, task: Task, error: ErrorRecord): void {
   state.failures.set(task, error);
   recommend(state, task, 'erred');
-}
-
-function lostRecord(task: Task): ErrorRecord {
-  return {
-    code: 'LOST_DATA',
-    message:
-      `LostDataError: ${task.key} was scattered and the last worker that held it is gone, so it cannot be ` +
-      `made again. Scatter it again, with { broadcast: true } to keep a copy on every worker.`,
-    traceback: '',
-    exception: null,
-    blame: task.key,
-    worker: ''
-  };
 }
 
 /**

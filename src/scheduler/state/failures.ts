@@ -1,0 +1,62 @@
+/** Why a task has no result, in words for the user: what happened, to which key, what to do next. */
+import type { ErrorRecord } from '../../protocol/messages.ts';
+import type { SchedulerState } from './state.ts';
+import type { Task } from './tasks.ts';
+import type { WorkerRecord } from './workers.ts';
+
+function record(task: Task, code: string, message: string): ErrorRecord {
+  return { code, message, traceback: '', exception: null, blame: task.key, worker: '' };
+}
+
+export function killedRecord(task: Task, worker: WorkerRecord, reason: string): ErrorRecord {
+  const name = `${worker.facts.name} (${worker.facts.address})`;
+  return {
+    ...record(
+      task,
+      'KILLED_WORKER',
+      `KilledWorkerError: task ${task.key} was executing on ${task.suspicious} workers that died, so it is not ` +
+        `tried again. The last was ${name}: ${reason}. Look at that worker's log, give the workers more memory, or ` +
+        `raise scheduler.allowed-failures.`
+    ),
+    worker: worker.facts.address
+  };
+}
+
+export function cancelledInputRecord(task: Task): ErrorRecord {
+  return record(
+    task,
+    'CANCELLED',
+    `CancelledError: ${task.key} depends on a future that was cancelled or released before it was submitted.`
+  );
+}
+
+export function noWorkerRecord(state: SchedulerState, task: Task, limit: number): ErrorRecord {
+  const { workers, resources } = task.demands;
+  const wish = [
+    workers === null ? '' : `workers ${workers.join(', ')}`,
+    resources === null ? '' : `resources ${JSON.stringify(resources)}`
+  ].filter(text => text !== '');
+  const why =
+    state.runningWorkers.size === 0
+      ? 'no worker is running'
+      : `none of ${state.runningWorkers.size} workers offers ${wish.join(' and ')}`;
+  return record(
+    task,
+    'NO_VALID_WORKER',
+    `NoValidWorkerError: task ${task.key} found no worker within ${limit / 1000} s: ${why}. Start workers, or change ` +
+      `what client.with({ workers, resources }) asks for.`
+  );
+}
+
+export function lostRecord(task: Task): ErrorRecord {
+  return {
+    code: 'LOST_DATA',
+    message:
+      `LostDataError: ${task.key} was scattered and the last worker that held it is gone, so it cannot be ` +
+      `made again. Scatter it again, with { broadcast: true } to keep a copy on every worker.`,
+    traceback: '',
+    exception: null,
+    blame: task.key,
+    worker: ''
+  };
+}

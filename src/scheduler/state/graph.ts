@@ -1,0 +1,130 @@
+/** A graph arrives: checked as a whole before anything changes, then made into tasks. */
+import { ProtocolError } from '../../base/errors.ts';
+import { LIMITS } from '../../protocol/limits.ts';
+import type { TaskOptions, UpdateGraph } from '../../protocol/messages.ts';
+import { bind, tellState } from './clients.ts';
+import type { ClientRecord } from './clients.ts';
+import { cancelledInputRecord } from './failures.ts';
+import type { SchedulerState } from './state.ts';
+import type { Demands, Task } from './tasks.ts';
+import { failWith, recommend } from './transitions.ts';
+
+export function updateGraph(
+  state: SchedulerState,
+  client: ClientRecord,
+  message: UpdateGraph
+): void {
+  checkGraph(client, message);
+  if (state.now - state.lastGraphAt > message.fifoTimeout) state.generation++;
+  state.lastGraphAt = state.now;
+  const { options } = message;
+  const demands: Demands = {
+    priority: -options.priority,
+    generation: state.generation,
+    timeout: options.timeout,
+    workers: options.workers,
+    allowOtherWorkers: options.allowOtherWorkers,
+    resources: options.resources
+  };
+  const wanted = message.wants === 'all' ? null : new Set(message.wants);
+  const fresh: Task[] = [];
+  for (let i = 0; i < message.keys.length; i++) {
+    const key = message.keys[i] as string;
+    const cid = message.first + i;
+    let task = state.byKey.get(key);
+    if (task === undefined) {
+      task = addTask(state, client, message, i, demands);
+      fresh.push(task);
+    } else if (task.state === 'released') fresh.push(task);
+    bind(client, cid, task, wanted === null || wanted.has(cid));
+    tellState(state, client, cid, task);
+  }
+  // Reverse: recommendations are worked off last in, first out.
+  for (let i = fresh.length - 1; i >= 0; i--) {
+    const task = fresh[i] as Task;
+    if (task.state !== 'released') continue;
+    if (task.wants > 0) recommend(state, task, state.failures.has(task) ? 'erred' : 'waiting');
+    else if (task.dependents === null) recommend(state, task, 'forgotten');
+  }
+}
+
+function addTask(
+  state: SchedulerState,
+  client: ClientRecord,
+  message: UpdateGraph,
+  i: number,
+  demands: Demands
+): Task {
+  const fn = client.functions.get(
+    typeof message.fn === 'number' ? message.fn : (message.fn[i] as number)
+  );
+  if (fn === undefined) throw new Error('checkGraph let an unknown function pass');
+  const key = message.keys[i] as string;
+  const deps: Task[] = [];
+  let unknown = false;
+  const from = message.depOffsets[i] ?? 0;
+  const to = message.depOffsets[i + 1] ?? 0;
+  for (let at = from; at < to; at++) {
+    const dep = client.bindings.get(message.deps[at] as number)?.task;
+    if (dep === undefined) unknown = true;
+    else deps.push(dep);
+  }
+  const task = state.newTask({
+    key,
+    fn,
+    args: message.args,
+    argStart: message.argOffsets[i] as number,
+    argEnd: message.argOffsets[i + 1] as number,
+    deps,
+    demands,
+    order: i,
+    retries: message.options.retries
+  });
+  if (unknown) failWith(state, task, cancelledInputRecord(task));
+  return task;
+}
+
+/** Throws before anything changes when a graph does not fit together. */
+function checkGraph(client: ClientRecord, message: UpdateGraph): void {
+  const count = message.keys.length;
+  const bad = (what: string): never => {
+    throw new ProtocolError(`update-graph of client ${client.name}: ${what}.`);
+  };
+  if (count > LIMITS.graphTasks)
+    bad(`${count} tasks in one message, at most ${LIMITS.graphTasks} may be`);
+  if (message.argOffsets.length !== count + 1) bad('argOffsets must have one entry more than keys');
+  checkOptions(message.options, bad);
+  let last = 0;
+  for (const offset of message.argOffsets) {
+    if (!(offset >= last && offset <= message.args.length)) bad('argOffsets must rise within args');
+    last = offset;
+  }
+  const hasDeps = message.depOffsets.length > 0;
+  if (hasDeps && message.depOffsets.length !== count + 1)
+    bad('depOffsets must have one entry more than keys');
+  for (let i = 0; i < count; i++) {
+    const key = message.keys[i];
+    if (typeof key !== 'string' || key.length > LIMITS.keyChars)
+      bad('a key is not text, or too long');
+    const fn = typeof message.fn === 'number' ? message.fn : message.fn[i];
+    if (fn === undefined || !client.functions.has(fn)) bad(`function ${fn} was not registered`);
+    if (client.bindings.has(message.first + i)) bad(`number ${message.first + i} is in use`);
+    const from = message.depOffsets[i] ?? 0;
+    const to = message.depOffsets[i + 1] ?? 0;
+    if (!(from <= to && to <= message.deps.length)) bad('depOffsets must rise within deps');
+    for (let at = from; at < to; at++) {
+      if (!((message.deps[at] as number) < message.first + i))
+        bad('dependencies must come before dependents');
+    }
+  }
+}
+
+function checkOptions(options: TaskOptions, bad: (what: string) => never): void {
+  for (const name of ['priority', 'retries', 'timeout'] as const) {
+    if (typeof options[name] !== 'number') bad(`option ${name} is not a number`);
+  }
+  if (options.workers !== null && !Array.isArray(options.workers))
+    bad('option workers is not a list');
+  const { resources } = options;
+  if (resources !== null && typeof resources !== 'object') bad('option resources is not a map');
+}

@@ -1,0 +1,75 @@
+/** Values that clients put on workers themselves: data, not tasks; it cannot be computed again. */
+import { ProtocolError } from '../../base/errors.ts';
+import type { Scattered } from '../../protocol/messages.ts';
+import { bind, tellState } from './clients.ts';
+import type { ClientRecord } from './clients.ts';
+import type { SchedulerState } from './state.ts';
+import type { Demands } from './tasks.ts';
+import { addReplica, recommend } from './transitions.ts';
+import type { WorkerRecord } from './workers.ts';
+
+const EMPTY = new Uint8Array(0);
+
+const NO_DEMANDS: Demands = {
+  priority: 0,
+  generation: 0,
+  timeout: 0,
+  workers: null,
+  allowOtherWorkers: false,
+  resources: null
+};
+
+/** Numbers and workers for values that a client is about to put on workers itself. */
+export function planScatter(
+  state: SchedulerState,
+  count: number,
+  restrictTo: readonly string[] | null
+): { tids: number[]; workers: WorkerRecord[] } {
+  const workers = [...state.runningWorkers].filter(({ facts }) => {
+    return (
+      restrictTo === null ||
+      [facts.name, facts.address, facts.host].some(n => restrictTo.includes(n))
+    );
+  });
+  const tids: number[] = [];
+  const chosen: WorkerRecord[] = [];
+  for (let i = 0; i < count && workers.length > 0; i++) {
+    tids.push(state.takeTaskId());
+    chosen.push(workers[state.nextRoundRobin++ % workers.length] as WorkerRecord);
+  }
+  return { tids, workers: chosen };
+}
+
+export function scattered(state: SchedulerState, client: ClientRecord, message: Scattered): void {
+  message.cids.forEach((cid, i) => {
+    const key = message.keys[i] ?? '';
+    const tid = message.tids[i] ?? 0;
+    if (!state.gaveOut(tid)) throw new ProtocolError(`Task number ${tid} was never given out.`);
+    let task = state.byKey.get(key);
+    if (task === undefined) {
+      const demands = { ...NO_DEMANDS, generation: state.generation };
+      const plain = {
+        fn: null,
+        args: EMPTY,
+        argStart: 0,
+        argEnd: 0,
+        deps: [],
+        order: 0,
+        retries: 0
+      };
+      task = state.newTask({ ...plain, id: tid, key, demands });
+      task.nbytes = message.nbytes[i] ?? 0;
+      task.type = message.types[i] ?? '';
+    }
+    bind(client, cid, task, true);
+    for (const id of message.workers[i] ?? []) {
+      const worker = state.workers.get(id);
+      if (worker === undefined) continue;
+      if (task.id === tid) addReplica(task, worker);
+      else state.outbox.free(worker, tid);
+    }
+    if (task.state === 'memory') tellState(state, client, cid, task);
+    else if (task.state === 'released')
+      recommend(state, task, task.whoHas === null ? 'waiting' : 'memory');
+  });
+}

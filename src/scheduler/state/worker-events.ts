@@ -1,0 +1,296 @@
+/**
+ * Events of workers: they come, go, and tell what became of tasks and values. Stale tidings (of a
+ * run that was given up, about a forgotten task) are answered or ignored, never an error.
+ */
+import { smallList } from '../../base/small-set.ts';
+import { PROTOCOL_VERSION } from '../../protocol/limits.ts';
+import type { TaskErred, TasksFinished, WorkerToScheduler } from '../../protocol/messages.ts';
+import { killedRecord } from './failures.ts';
+import { markLongRunning, validWorkers } from './placement.ts';
+import type { SchedulerState } from './state.ts';
+import { runsBefore } from './tasks.ts';
+import type { Task, TaskPrefix } from './tasks.ts';
+import {
+  addReplica,
+  failWith,
+  recommend,
+  removeReplica,
+  replicaLost,
+  runTransitions
+} from './transitions.ts';
+import { WorkerRecord } from './workers.ts';
+import type { WorkerFacts } from './workers.ts';
+
+export function addWorker(state: SchedulerState, id: number, facts: WorkerFacts): void {
+  if (id !== state.nextWorker) throw new Error(`worker number ${id} is not the next`);
+  state.nextWorker++;
+  const worker = new WorkerRecord(id, facts, state.now);
+  state.outbox.toWorker(worker, {
+    op: 'hello',
+    protocol: PROTOCOL_VERSION,
+    worker: id,
+    cluster: state.options.cluster,
+    heartbeat: heartbeatInterval(state.workers.size + 1)
+  });
+  const table = (w: WorkerRecord) => ({
+    worker: w.id,
+    address: w.facts.address,
+    host: w.facts.host
+  });
+  for (const peer of state.workers.values()) {
+    state.outbox.toWorker(peer, { op: 'workers', added: [table(worker)], removed: [] });
+  }
+  state.workers.set(id, worker);
+  state.outbox.toWorker(worker, {
+    op: 'workers',
+    added: [...state.workers.values()].map(table),
+    removed: []
+  });
+  setRunning(state, worker, true);
+}
+
+function setRunning(state: SchedulerState, worker: WorkerRecord, running: boolean): void {
+  if (running === state.runningWorkers.has(worker)) return;
+  if (!running) {
+    state.runningWorkers.delete(worker);
+    state.totalThreads -= worker.facts.nthreads;
+    return;
+  }
+  state.runningWorkers.add(worker);
+  state.totalThreads += worker.facts.nthreads;
+  for (const task of [...state.unrunnable.keys()].reverse()) {
+    if (validWorkers(state, task).length > 0) recommend(state, task, 'processing');
+  }
+}
+
+export function removeWorker(
+  state: SchedulerState,
+  id: number,
+  reason: string,
+  expected: boolean
+): void {
+  const worker = state.workers.get(id);
+  if (worker === undefined) return;
+  state.workers.delete(id);
+  setRunning(state, worker, false);
+  state.outbox.dropWorker(worker);
+  for (const peer of state.workers.values()) {
+    state.outbox.toWorker(peer, { op: 'workers', added: [], removed: [id] });
+  }
+  const suspects = expected ? new Set<Task>() : suspectsOf(worker);
+  const tasks = [...worker.processing].sort((a, b) => (runsBefore(a, b) ? 1 : -1));
+  for (const task of tasks) {
+    if (suspects.has(task) && ++task.suspicious > state.options.allowedFailures) {
+      failWith(state, task, killedRecord(task, worker, reason));
+    } else {
+      recommend(state, task, task.needed ? 'waiting' : 'released');
+    }
+  }
+  for (const task of [...worker.hasWhat].reverse()) {
+    removeReplica(task, worker);
+    replicaLost(state, task);
+  }
+}
+
+export function workerMessage(
+  state: SchedulerState,
+  worker: WorkerRecord,
+  message: WorkerToScheduler
+): void {
+  worker.lastSeen = state.now;
+  switch (message.op) {
+    case 'tasks-finished':
+      return tasksFinished(state, worker, message);
+    case 'task-erred':
+      return taskErred(state, worker, message);
+    case 'reschedule': {
+      const task = running(state, worker, message.tid, message.runId);
+      if (task !== null) recommend(state, task, task.needed ? 'waiting' : 'released');
+      return;
+    }
+    case 'long-running': {
+      const task = running(state, worker, message.tid, message.runId);
+      if (task === null) return;
+      learnDuration(task.group.prefix, message.duration);
+      markLongRunning(task);
+      return;
+    }
+    case 'add-keys':
+      return addKeys(state, worker, message.tids);
+    case 'release-worker-data':
+      for (const task of known(state, message.tids)) {
+        removeReplica(task, worker);
+        replicaLost(state, task);
+      }
+      return;
+    case 'missing-data':
+      return missingData(state, worker, message.tids, message.worker);
+    case 'request-refresh-who-has':
+      return refreshWhoHas(state, worker, message.tids);
+    case 'heartbeat-worker':
+      worker.metrics = message.metrics;
+      worker.executing = message.executing;
+      return;
+    case 'worker-status-change':
+      worker.status = message.status;
+      setRunning(state, worker, message.status === 'running');
+      return;
+    case 'start-stops':
+      message.tids.forEach((tid, i) => {
+        const prefix = state.tasks.get(tid)?.group.prefix;
+        if (prefix === undefined) return;
+        state.stream.add(
+          worker.id,
+          message.lanes[i] ?? 0,
+          prefix.id,
+          message.kinds[i] ?? 0,
+          message.starts[i] ?? 0,
+          message.durations[i] ?? 0
+        );
+      });
+      return;
+    case 'register-worker':
+    case 'response':
+      return;
+  }
+}
+
+/** The task, when state worker is to run it and state is the run. */
+function running(
+  state: SchedulerState,
+  worker: WorkerRecord,
+  tid: number,
+  runId: number
+): Task | null {
+  const task = state.tasks.get(tid);
+  return task !== undefined && task.processingOn === worker && task.runId === runId ? task : null;
+}
+
+function known(state: SchedulerState, tids: readonly number[]): Task[] {
+  const found: Task[] = [];
+  for (const tid of tids) {
+    const task = state.tasks.get(tid);
+    if (task !== undefined) found.push(task);
+  }
+  return found;
+}
+
+function tasksFinished(state: SchedulerState, worker: WorkerRecord, message: TasksFinished): void {
+  for (let i = 0; i < message.tids.length; i++) {
+    const tid = message.tids[i] as number;
+    const task = running(state, worker, tid, message.runIds[i] as number);
+    if (task === null) {
+      staleResult(state, worker, tid);
+      continue;
+    }
+    const duration = message.durations[i] ?? 0;
+    task.nbytes = message.nbytes[i] ?? 0;
+    task.type = message.types[i] ?? '';
+    task.inline = task.wants > 0 ? (message.inline[i] ?? null) : null;
+    const prefix = task.group.prefix;
+    if (!task.longRunning) learnDuration(prefix, duration);
+    state.stream.add(
+      worker.id,
+      message.lanes[i] ?? 0,
+      prefix.id,
+      0,
+      message.starts[i] ?? state.now,
+      duration
+    );
+    addReplica(task, worker);
+    recommend(state, task, 'memory');
+    // At once: what it sets free may be chosen by where its value is.
+    runTransitions(state);
+  }
+}
+
+/** A result nobody waits for: of a run that was given up, or of a forgotten task. */
+function staleResult(state: SchedulerState, worker: WorkerRecord, tid: number): void {
+  const task = state.tasks.get(tid);
+  // Given to state worker anew: it will answer for the new run.
+  if (task !== undefined && (task.processingOn === worker || worker.hasWhat.has(task))) return;
+  state.outbox.free(worker, tid);
+}
+
+function learnDuration(prefix: TaskPrefix, duration: number): void {
+  prefix.duration = prefix.duration < 0 ? duration : 0.5 * prefix.duration + 0.5 * duration;
+}
+
+function taskErred(state: SchedulerState, worker: WorkerRecord, message: TaskErred): void {
+  const task = running(state, worker, message.tid, message.runId);
+  if (task === null) {
+    staleResult(state, worker, message.tid);
+    return;
+  }
+  state.stream.add(
+    worker.id,
+    message.lane,
+    task.group.prefix.id,
+    4,
+    message.start,
+    message.duration
+  );
+  if (task.retries > 0) {
+    task.retries--;
+    recommend(state, task, task.needed ? 'waiting' : 'released');
+    return;
+  }
+  failWith(state, task, { ...message.error, blame: task.key, worker: worker.facts.address });
+}
+
+function addKeys(state: SchedulerState, worker: WorkerRecord, tids: readonly number[]): void {
+  for (const tid of tids) {
+    const task = state.tasks.get(tid);
+    if (task?.state === 'memory' && task.recommended === null) addReplica(task, worker);
+    else if (task?.processingOn !== worker) state.outbox.free(worker, tid);
+  }
+}
+
+/** `reporter` could not get these from `holder`. */
+function missingData(
+  state: SchedulerState,
+  reporter: WorkerRecord,
+  tids: readonly number[],
+  holderId: number
+): void {
+  const holder = state.workers.get(holderId);
+  if (holder === undefined || holder === reporter) return;
+  for (const task of known(state, tids)) {
+    if (!holder.hasWhat.has(task)) continue;
+    removeReplica(task, holder);
+    state.outbox.free(holder, task.id);
+    replicaLost(state, task);
+  }
+}
+
+function refreshWhoHas(state: SchedulerState, worker: WorkerRecord, tids: readonly number[]): void {
+  state.outbox.toWorker(worker, {
+    op: 'refresh-who-has',
+    stimulus: state.outbox.stimulus,
+    tids: [...tids],
+    holders: tids.map(tid =>
+      smallList(state.tasks.get(tid)?.whoHas ?? null).map(holder => holder.id)
+    )
+  });
+}
+
+/** ms between a worker's heartbeats: fewer when there are many. */
+function heartbeatInterval(workers: number): number {
+  if (workers <= 10) return 500;
+  if (workers < 50) return 1000;
+  if (workers < 200) return 2000;
+  return 1000 + workers * 5;
+}
+
+/** What the worker was executing, as far as is known: its last heartbeat, and what came first. */
+function suspectsOf(worker: WorkerRecord): Set<Task> {
+  const suspects = new Set<Task>();
+  const said = new Set(worker.executing);
+  const inOrder = [...worker.processing].sort((a, b) => (runsBefore(a, b) ? -1 : 1));
+  for (const task of inOrder) if (said.has(task.id)) suspects.add(task);
+  for (const task of inOrder) {
+    if (suspects.size >= worker.facts.nthreads) break;
+    suspects.add(task);
+  }
+  return suspects;
+}

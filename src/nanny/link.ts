@@ -1,17 +1,26 @@
 /**
  * The nanny's control link to its scheduler: registers, tells of exits and status, answers
- * requests. What is told before the link is open waits and goes first.
+ * requests. What is told while the link is not open waits and goes first when it is.
+ *
+ * A link that is lost, rather than closed with a reason, is dialled again with growing pauses: the
+ * scheduler may be on its way back at the same address. One that closed in order, refuses the
+ * token or speaks another protocol is not coming back for us.
  *
  * The code of links is loaded apart (`loadComm`): a nanny first starts its children, and loads it
  * while they start.
  */
 import { randomUUID } from 'node:crypto';
-import { CommClosedError, ProtocolVersionError } from '../base/errors.ts';
+import {
+  AuthenticationError,
+  CommClosedError,
+  ProtocolVersionError,
+  TimeoutError
+} from '../base/errors.ts';
 import { packageVersion } from '../config/runtime.ts';
 import type { answerRequest, RequestHandler } from '../comm/rpc.ts';
-import type { Connection } from '../comm/connection.ts';
+import type { CloseReason, Connection } from '../comm/connection.ts';
 import type { dial } from '../comm/websocket.ts';
-import { CLOSE, PROTOCOL_VERSION } from '../protocol/limits.ts';
+import { CLOSE, LIMITS, PROTOCOL_VERSION } from '../protocol/limits.ts';
 import type {
   NannyHello,
   NannyStatus,
@@ -26,8 +35,14 @@ export interface NannyLinkOptions {
   registration: Pick<RegisterNanny, 'nanny' | 'host' | 'pid' | 'canScale'>;
   token: string;
   handlers: ReadonlyMap<string, RequestHandler>;
-  /** The link was open and is not any more. */
+  /** ms for which a lost scheduler is dialled again. Default 60 s. */
+  redialLimitMs?: number;
+  /** The link was open and is not any more; it is being dialled again. */
   onLost: (reason: string) => void;
+  /** It is open again. */
+  onBack: () => void;
+  /** It will not be open again: the scheduler ended in order, or cannot be reached. */
+  onGone: (reason: string) => void;
 }
 
 /** What a link needs of src/comm. */
@@ -35,6 +50,20 @@ interface CommModules {
   dial: typeof dial;
   answerRequest: typeof answerRequest;
 }
+
+/** ms before the first redial; doubles up to the second. */
+const REDIAL_MS = 100;
+const REDIAL_MOST_MS = 5000;
+const REDIAL_LIMIT_MS = 60_000;
+/** Exits that are kept for a scheduler that is away. */
+const EXITS_KEPT = 1000;
+/** Codes with which a scheduler says that it will not have us back. */
+const FINAL: ReadonlySet<number> = new Set([
+  CLOSE.normal,
+  CLOSE.goingAway,
+  CLOSE.badVersion,
+  CLOSE.badHello
+]);
 
 async function loadComm(): Promise<CommModules> {
   const [websocket, rpc] = await Promise.all([
@@ -47,10 +76,12 @@ async function loadComm(): Promise<CommModules> {
 export class NannyLink {
   private readonly options: NannyLinkOptions;
   private connection: Connection<NannyToScheduler> | null = null;
-  private early: (WorkerExited | NannyStatus)[] = [];
+  private exits: WorkerExited[] = [];
+  private status: NannyStatus | null = null;
   private welcomed = false;
   private closed = false;
   private comm: Promise<CommModules> | null = null;
+  private redialTimer: ReturnType<typeof setTimeout> | null = null;
 
   constructor(options: NannyLinkOptions) {
     this.options = options;
@@ -78,12 +109,13 @@ export class NannyLink {
     // The dial may fail first: then nobody waits for the hello.
     hello.catch(() => undefined);
     const { dial, answerRequest } = await this.prepare();
-    const answer = (request: RequestMessage): void => {
-      void answerRequest(request, this.options.handlers, response =>
-        this.connection?.send(response)
-      );
+    let opened: Connection<NannyToScheduler> | null = null;
+    const answer = (message: RequestMessage): void => {
+      // Where the question came from, not to a link that was opened since.
+      const asker = opened;
+      void answerRequest(message, this.options.handlers, response => asker?.send(response));
     };
-    this.connection = await dial<NannyToScheduler, SchedulerToNanny>(
+    const connection = await dial<NannyToScheduler, SchedulerToNanny>(
       { address, path: '/nanny', token: this.options.token },
       {
         onMessages: messages => {
@@ -92,30 +124,43 @@ export class NannyLink {
             else answer(message);
           }
         },
-        onClose: ({ code, reason }) => {
-          const why = reason === '' ? `closed with code ${code}` : reason;
-          refuse(new CommClosedError(`${address} closed the link: ${why}`));
-          if (this.welcomed && !this.closed) this.options.onLost(why);
+        onClose: reason => {
+          refuse(closedError(address, reason));
+          this.onClose(address, reason);
         }
       }
     );
-    this.connection.send({
+    if (this.closed) return connection.close(CLOSE.normal, 'the nanny ends');
+    opened = connection;
+    this.connection = connection;
+    connection.send({
       op: 'register-nanny',
       protocol: PROTOCOL_VERSION,
       version: packageVersion(),
       ...this.options.registration
     });
-    for (const message of this.early.splice(0)) this.connection.send(message);
-    await hello;
+    if (this.status !== null) connection.send(this.status);
+    for (const exit of this.exits.splice(0)) connection.send(exit);
+    const late = `${address} said no hello within ${LIMITS.handshakeMs / 1000} s.`;
+    const timer = setTimeout(() => {
+      refuse(new TimeoutError(late));
+      connection.close(CLOSE.handshakeTimeout, late);
+    }, LIMITS.handshakeMs);
+    await hello.finally(() => clearTimeout(timer));
   }
 
   tell(message: WorkerExited | NannyStatus): void {
-    if (this.connection === null) this.early.push(message);
-    else this.connection.send(message);
+    if (message.op === 'nanny-status') this.status = message;
+    if (this.connection?.isOpen === true) this.connection.send(message);
+    else if (message.op === 'worker-exited') {
+      this.exits.push(message);
+      if (this.exits.length > EXITS_KEPT) this.exits.shift();
+    }
   }
 
   close(): void {
     this.closed = true;
+    if (this.redialTimer !== null) clearTimeout(this.redialTimer);
     this.connection?.close(CLOSE.normal, 'the nanny ends');
   }
 
@@ -132,6 +177,47 @@ export class NannyLink {
     this.welcomed = true;
     welcome();
   }
+
+  private onClose(address: string, { code, reason }: CloseReason): void {
+    if (!this.welcomed || this.closed) return;
+    this.welcomed = false;
+    const why = reason === '' ? `closed with code ${code}` : reason;
+    if (FINAL.has(code)) return this.options.onGone(why);
+    this.options.onLost(why);
+    const limit = this.options.redialLimitMs ?? REDIAL_LIMIT_MS;
+    this.redialLater(address, REDIAL_MS, performance.now() + limit);
+  }
+
+  private redialLater(address: string, pauseMs: number, until: number): void {
+    if (this.closed) return;
+    this.redialTimer = setTimeout(() => void this.redial(address, pauseMs, until), pauseMs);
+  }
+
+  private async redial(address: string, pauseMs: number, until: number): Promise<void> {
+    try {
+      await this.open(address);
+    } catch (error) {
+      if (this.closed) return;
+      const final = error instanceof AuthenticationError || error instanceof ProtocolVersionError;
+      const why = error instanceof Error ? error.message : String(error);
+      if (final) return this.options.onGone(why);
+      if (performance.now() >= until) {
+        const limit = (this.options.redialLimitMs ?? REDIAL_LIMIT_MS) / 1000;
+        return this.options.onGone(`it did not come back within ${limit} s. ${why}`);
+      }
+      return this.redialLater(address, Math.min(REDIAL_MOST_MS, 2 * pauseMs), until);
+    }
+    if (!this.closed) this.options.onBack();
+  }
+}
+
+function closedError(address: string, { code, reason }: CloseReason): Error {
+  if (code === CLOSE.badVersion) {
+    const theirs = Number(/speaks (\d+)/.exec(reason)?.[1] ?? Number.NaN);
+    return new ProtocolVersionError(PROTOCOL_VERSION, theirs, `The scheduler at ${address}`);
+  }
+  const why = reason === '' ? `closed with code ${code}` : reason;
+  return new CommClosedError(`${address} closed the link: ${why}`);
 }
 
 /** A fresh id, `nanny-7f3a09c2`: unique among the nannies of one scheduler. */

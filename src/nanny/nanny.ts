@@ -33,6 +33,8 @@ export interface NannyOptions {
   workers: number;
   shape: WorkerShape;
   settings?: Partial<NannySettings>;
+  /** ms for which a scheduler that was lost is dialled again. Default 60 s. */
+  redialLimitMs?: number;
   /** What happens, for people: one line each. */
   onLog?: (line: string) => void;
 }
@@ -97,7 +99,10 @@ export class Nanny {
       },
       token: options.token,
       handlers: this.requestHandlers(),
-      onLost: reason => this.onLinkLost(reason)
+      ...(options.redialLimitMs === undefined ? {} : { redialLimitMs: options.redialLimitMs }),
+      onLost: reason => this.onLinkLost(reason),
+      onBack: () => this.onLinkBack(),
+      onGone: reason => this.onLinkGone(reason)
     });
     this.memoryTimer = setInterval(() => this.readMemory(), READING_MS);
   }
@@ -334,6 +339,18 @@ export class Nanny {
   }
 
   private onLinkLost(reason: string): void {
+    if (this.closing !== null) return;
+    this.log(`The scheduler at ${this.address} is lost (${reason}); it is dialled again.`);
+    this.apply({ type: 'scheduler-lost' });
+  }
+
+  private onLinkBack(): void {
+    if (this.closing !== null) return;
+    this.log(`The scheduler at ${this.address} is back.`);
+    this.apply({ type: 'scheduler-back' });
+  }
+
+  private onLinkGone(reason: string): void {
     if (this.closing !== null) return;
     // A local cluster's scheduler is watched as a process: its exit tells more than its link.
     if (this.options.cluster !== undefined) return;

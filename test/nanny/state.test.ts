@@ -244,6 +244,44 @@ describe('restart and close', () => {
   });
 });
 
+describe('while the scheduler is away', () => {
+  it('workers that end are not blamed, and start when it is back', () => {
+    const nanny = new Driver({ restartBudget: 1 }).running(2);
+    nanny.run({ type: 'scheduler-lost' });
+    for (const name of ['worker-0', 'worker-1']) {
+      const out = nanny.exit(name, { said: 'the scheduler is gone' });
+      expect(spawned(out)).toEqual([]);
+      expect(exitOf(out).reason).toBe('the scheduler is gone');
+    }
+    expect(nanny.state.nextWake).toBeNull();
+    expect(spawned(nanny.run({ type: 'scheduler-back' }))).toEqual(['worker-0', 'worker-1']);
+    // Nothing of it counts against their budget.
+    nanny.run({ type: 'worker-ready', name: 'worker-0' });
+    nanny.exit('worker-0', { code: 1 });
+    expect(nanny.state.list()[0]?.status).toBe('waiting');
+  });
+
+  it('none is started, and the time to register stands still', () => {
+    const nanny = new Driver({ startLimitMs: 1000 });
+    nanny.run({ type: 'scale', workers: 1, close: [] });
+    nanny.run({ type: 'scheduler-lost' });
+    expect(spawned(nanny.run({ type: 'scale', workers: 2, close: [] }))).toEqual([]);
+    expect(nanny.wake()).toEqual([]);
+    expect(nanny.state.list().map(slot => slot.status)).toEqual(['starting', 'waiting']);
+    expect(spawned(nanny.run({ type: 'scheduler-back' }))).toEqual(['worker-1']);
+    nanny.now += 999;
+    expect(nanny.run({ type: 'tick' })).toEqual([]);
+  });
+
+  it('it can be closed', () => {
+    const nanny = new Driver().running(2);
+    nanny.run({ type: 'scheduler-lost' });
+    nanny.exit('worker-0', { said: 'the scheduler is gone' });
+    expect(asked(nanny.run({ type: 'close', reason: 'over' }))).toEqual(['worker-1']);
+    expect(nanny.exit('worker-1').at(-1)).toEqual({ op: 'finished', reason: 'over' });
+  });
+});
+
 describe('any order of events', () => {
   const name = fc.integer({ min: 0, max: 5 }).map(number => `worker-${number}`);
   const event: fc.Arbitrary<NannyEvent> = fc.oneof(
@@ -264,6 +302,8 @@ describe('any order of events', () => {
       end: fc.constantFrom(end({ code: 1 }), end({ signal: 'SIGKILL' }), end({ code: 0 }))
     }),
     fc.constant({ type: 'restart-workers' as const, names: null }),
+    fc.constant({ type: 'scheduler-lost' as const }),
+    fc.constant({ type: 'scheduler-back' as const }),
     fc.constant({ type: 'tick' as const })
   );
 

@@ -28,6 +28,9 @@ export type NannyEvent =
   /** Its resident bytes, read from the operating system. */
   | { type: 'worker-memory'; name: string; rss: number }
   | { type: 'worker-exited'; name: string; end: ProcessEnd }
+  /** The link to the scheduler is down; it may come back. */
+  | { type: 'scheduler-lost' }
+  | { type: 'scheduler-back' }
   | { type: 'close'; reason: string }
   /** The time that `nextWake` asked for has come. */
   | { type: 'tick' };

@@ -5,7 +5,8 @@
  * A worker that ends unasked is started again, after 0.1 s, doubling to 10 s with each end within
  * the last minute; after ten of those it is given up until somebody scales or restarts. A worker
  * beyond 95 % of its memory limit at two readings in a row is ended. Names are never used for
- * another worker.
+ * another worker. While the scheduler is away no worker is started and none is blamed for ending:
+ * there is nobody it could register with.
  *
  * Invariants (validate): wanted slots are exactly the target unless closing; a slot has a process
  * if and only if it is starting, running or ending.
@@ -82,6 +83,8 @@ export class NannyState {
   private closing: string | null = null;
   private finished = false;
   private everReady = false;
+  /** The link to the scheduler was lost and is not back. */
+  private away = false;
   private failedStarts = 0;
   private statusSent = '';
   private out: NannyInstruction[] = [];
@@ -102,6 +105,7 @@ export class NannyState {
     let wake: number | null = null;
     for (const slot of this.slots.values()) {
       if (slot.status === 'running' || slot.status === 'given-up') continue;
+      if (slot.due === Infinity) continue;
       if (wake === null || slot.due < wake) wake = slot.due;
     }
     return wake;
@@ -147,6 +151,11 @@ export class NannyState {
         return this.memory(event.name, event.rss, now);
       case 'worker-exited':
         return this.exited(event.name, event.end, now);
+      case 'scheduler-lost':
+        this.away = true;
+        return;
+      case 'scheduler-back':
+        return this.schedulerBack(now);
       case 'close':
         return this.close(event.reason, now);
       case 'tick':
@@ -185,6 +194,11 @@ export class NannyState {
   }
 
   private spawn(slot: Slot, now: number): void {
+    if (this.away) {
+      slot.status = 'waiting';
+      slot.due = Infinity;
+      return;
+    }
     slot.status = 'starting';
     slot.due = now + this.settings.startLimitMs;
     slot.endReason = null;
@@ -192,6 +206,15 @@ export class NannyState {
     slot.rss = 0;
     slot.beyond = 0;
     this.out.push({ op: 'spawn', name: slot.name });
+  }
+
+  private schedulerBack(now: number): void {
+    this.away = false;
+    for (const slot of this.slots.values()) {
+      if (slot.status === 'waiting' && slot.due === Infinity) this.spawn(slot, now);
+      // Its time to register begins anew: there was nobody to register with.
+      else if (slot.status === 'starting') slot.due = now + this.settings.startLimitMs;
+    }
   }
 
   private revive(slot: Slot, now: number): void {
@@ -276,7 +299,7 @@ export class NannyState {
       lastLines: expected ? [] : end.lastLines
     });
     if (!slot.wanted) this.slots.delete(name);
-    else if (expected) this.spawn(slot, now);
+    else if (expected || this.away) this.spawn(slot, now);
     else this.backOff(slot, reason, neverReady, end, now);
   }
 
@@ -344,7 +367,9 @@ export class NannyState {
       if (slot.due > now) continue;
       if (slot.status === 'waiting') this.spawn(slot, now);
       else if (slot.status === 'ending') this.kill(slot, now);
-      else if (slot.status === 'starting') {
+      else if (slot.status === 'starting' && this.away) {
+        slot.due = now + this.settings.startLimitMs;
+      } else if (slot.status === 'starting') {
         slot.status = 'ending';
         slot.endReason = `it did not register within ${this.settings.startLimitMs / 1000} s`;
         this.kill(slot, now);

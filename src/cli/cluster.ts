@@ -8,7 +8,7 @@ import {
   schedulerLives
 } from '../config/connection-file.ts';
 import type { ConnectionFile } from '../config/connection-file.ts';
-import { formatBytes } from '../config/memory.ts';
+import { formatBytes } from '../base/bytes.ts';
 import { fetchInfo, fetchLogs, requestClose, requestScale } from '../deploy/api.ts';
 import type { ClusterFacts } from '../deploy/api.ts';
 import { messageOf, UsageError } from './failure.ts';

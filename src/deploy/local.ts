@@ -10,7 +10,7 @@ import { ClusterError, ConfigError, TimeoutError } from '../base/errors.ts';
 import { listConnectionFiles } from '../config/connection-file.ts';
 import { Child } from '../config/child.ts';
 import type { ChildExit } from '../config/child.ts';
-import { formatBytes } from '../config/memory.ts';
+import { formatBytes } from '../base/bytes.ts';
 import type { ClusterSetup, NannySetup, ProcessReport } from '../config/process-messages.ts';
 import type { ClusterLogs } from '../protocol/launcher.ts';
 import { fetchInfo, fetchLogs, requestRestart, requestScale } from './api.ts';

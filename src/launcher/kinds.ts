@@ -3,7 +3,8 @@
  * of what a form sends back.
  */
 import { ConfigError } from '../base/errors.ts';
-import { formatBytes, totalMemory } from '../config/memory.ts';
+import { formatBytes } from '../base/bytes.ts';
+import { totalMemory } from '../config/memory.ts';
 import { localShape } from '../deploy/shape.ts';
 import type { ClusterKind, NewCluster } from '../protocol/launcher.ts';
 

@@ -5,7 +5,7 @@
 import type { Socket } from 'node:net';
 import { ProtocolError, WorkerMemoryError } from '../base/errors.ts';
 import type { DataMessage } from '../comm/data.ts';
-import { formatBytes } from '../config/memory.ts';
+import { formatBytes } from '../base/bytes.ts';
 import type { Family } from '../serialize/value.ts';
 import type { PutData } from './state/events.ts';
 import { frameBytes } from './store.ts';

@@ -3,7 +3,8 @@ import { totalmem } from 'node:os';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, expect, test } from 'vitest';
-import { availableCores, formatBytes, parseBytes, totalMemory } from '../../src/config/memory.ts';
+import { formatBytes } from '../../src/base/bytes.ts';
+import { availableCores, parseBytes, totalMemory } from '../../src/config/memory.ts';
 
 const roots: string[] = [];
 afterEach(() => {

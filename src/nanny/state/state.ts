@@ -11,6 +11,7 @@
  * Invariants (validate): wanted slots are exactly the target unless closing; a slot has a process
  * if and only if it is starting, running or ending.
  */
+import { formatBytes } from '../../base/bytes.ts';
 import type { NannyEvent, NannyInstruction, ProcessEnd } from './events.ts';
 
 export interface NannySettings {
@@ -278,7 +279,7 @@ export class NannyState {
   private outOfMemory(rss: number): string {
     const { memoryLimit, terminateAt } = this.settings;
     return (
-      `out of memory (limit ${inBytes(memoryLimit)}): it used ${inBytes(rss)}, and a worker is ` +
+      `out of memory (limit ${formatBytes(memoryLimit)}): it used ${formatBytes(rss)}, and a worker is ` +
       `ended at ${Math.round(terminateAt * 100)} % of its limit`
     );
   }
@@ -352,8 +353,8 @@ export class NannyState {
   private lastSeen(slot: Slot): string {
     const { memoryLimit } = this.settings;
     if (slot.rss === 0) return '';
-    const limit = memoryLimit === 0 ? '' : ` of ${inBytes(memoryLimit)}`;
-    return ` (it used ${inBytes(slot.rss)}${limit} of memory when last seen)`;
+    const limit = memoryLimit === 0 ? '' : ` of ${formatBytes(memoryLimit)}`;
+    return ` (it used ${formatBytes(slot.rss)}${limit} of memory when last seen)`;
   }
 
   private close(reason: string, now: number): void {
@@ -411,16 +412,4 @@ export class NannyState {
     }
     return null;
   }
-}
-
-function inBytes(bytes: number): string {
-  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
-  let value = bytes;
-  let unit = 0;
-  while (value >= 1024 && unit < units.length - 1) {
-    value /= 1024;
-    unit++;
-  }
-  const digits = value < 10 && unit > 0 && !Number.isInteger(value) ? 1 : 0;
-  return `${value.toFixed(digits)} ${units[unit]}`;
 }

@@ -6,7 +6,7 @@
 import { receiveMessageOnPort } from 'node:worker_threads';
 import type { MessagePort } from 'node:worker_threads';
 import { WorkerMemoryError } from '../../base/errors.ts';
-import { formatBytes } from '../../config/memory.ts';
+import { formatBytes } from '../../base/bytes.ts';
 import { decodeWithCode, loadImports, rebuildFunction } from '../../serialize/rebuild.ts';
 import { deserializeValue, serializeValue, sizeOf, unpackFrames } from '../../serialize/value.ts';
 import type { Serialized } from '../../serialize/value.ts';

@@ -7,7 +7,7 @@
 import { LIMITS } from '../../protocol/limits.ts';
 import type { ErrorRecord } from '../../protocol/messages.ts';
 import { packFrames } from '../../serialize/value.ts';
-import { formatBytes } from '../../config/memory.ts';
+import { formatBytes } from '../../base/bytes.ts';
 import type { ExecuteSuccess } from '../state/events.ts';
 import type { StoredValue, ValueStore } from '../store.ts';
 import type { FromThread, ResultBatch, SentFunction } from './messages.ts';

@@ -15,6 +15,8 @@ interface Options {
   insecure?: boolean;
   resources?: string;
   root?: string;
+  idleTimeout?: string;
+  workerTtl?: string;
   detach?: boolean;
 }
 
@@ -31,6 +33,8 @@ export async function startCluster(options: Options): Promise<void> {
     insecure: options.insecure === true,
     resources: parseResources(options.resources),
     root: resolve(options.root ?? '.'),
+    ...present('idleTimeout', options.idleTimeout),
+    ...present('workerTtl', options.workerTtl),
     lease: !detach,
     madeBy: { kind: 'cli', label: 'taskloom cluster start' },
     ...(detach ? {} : { onLog: toStderr })

@@ -67,6 +67,11 @@ function addScheduler(program: Command): void {
     .option('--host <address>', 'address to listen on', '127.0.0.1')
     .option('--port <number>', 'port to listen on; 0 is a free one', wholeNumber, 0)
     .option('--insecure', 'listen beyond loopback without encryption')
+    .option('--idle-timeout <time>', 'end when there was nothing to do for so long, such as "1 h"')
+    .option(
+      '--worker-ttl <time>',
+      'restart workers silent for so long; 0 is never (default: 5 min)'
+    )
     .addHelpText(
       'after',
       `
@@ -122,6 +127,11 @@ function addCluster(program: Command): void {
     .option('--insecure', 'listen beyond loopback without encryption')
     .option('--resources <list>', 'what tasks may ask of each worker, such as "GPU=2"')
     .option('--root <folder>', 'where modules that tasks import are looked for')
+    .option('--idle-timeout <time>', 'end when there was nothing to do for so long, such as "1 h"')
+    .option(
+      '--worker-ttl <time>',
+      'restart workers silent for so long; 0 is never (default: 5 min)'
+    )
     .option('--detach', 'leave it running; taskloom cluster stop ends it')
     .addHelpText(
       'after',

@@ -1,5 +1,6 @@
 /** `taskloom scheduler`: a scheduler in this process, without workers. */
 import { createToken } from '../comm/server.ts';
+import { parseDuration } from '../config/duration.ts';
 import { createClusterId } from '../deploy/local.ts';
 import { Log } from '../diagnostics/log.ts';
 import { Scheduler } from '../scheduler/scheduler.ts';
@@ -11,6 +12,8 @@ interface Options {
   host: string;
   port: number;
   insecure?: boolean;
+  idleTimeout?: string;
+  workerTtl?: string;
 }
 
 /** Serves until it is ended. */
@@ -25,6 +28,7 @@ export async function runScheduler(options: Options): Promise<void> {
     port: options.port,
     token: given === undefined || given === '' ? createToken() : given,
     insecure: options.insecure === true,
+    ...timesOf(options),
     madeBy: { kind: 'cli', label: 'taskloom scheduler' },
     connectionFile: true,
     log: new Log('scheduler', toStderr)
@@ -36,4 +40,14 @@ export async function runScheduler(options: Options): Promise<void> {
       `  clients:  await Client.connect(${JSON.stringify(name)})\n`
   );
   await runToEnd(scheduler);
+}
+
+function timesOf({ idleTimeout, workerTtl }: Options): {
+  idleTimeout?: number;
+  workerTtl?: number;
+} {
+  return {
+    ...(idleTimeout === undefined ? {} : { idleTimeout: parseDuration(idleTimeout) }),
+    ...(workerTtl === undefined ? {} : { workerTtl: parseDuration(workerTtl) })
+  };
 }

@@ -173,6 +173,7 @@ export function serveData(socket: Socket, first: Uint8Array, handler: DataHandle
     }
   };
   socket.setNoDelay(true);
+  socket.setKeepAlive(true, LIMITS.keepAliveMs);
   socket.on('data', push);
   socket.on('error', () => socket.destroy());
   if (first.length > 0) push(first);
@@ -189,6 +190,7 @@ class DataLink {
   private nextId = 1;
   readonly socket: Socket;
   private readonly address: string;
+  private watch: NodeJS.Timeout | null = null;
 
   constructor(socket: Socket, address: string, first: Uint8Array) {
     this.socket = socket;
@@ -216,6 +218,7 @@ class DataLink {
       }
       this.waiting.set(id, { resolve, reject });
       this.socket.ref();
+      this.watchSilence();
       writeData(this.socket, { head: { ...message.head, id }, frames: message.frames });
     });
   }
@@ -231,7 +234,27 @@ class DataLink {
     else waiting.resolve(message);
   }
 
+  /** While an answer is owed, bytes must move: one way or the other, between two of these looks. */
+  private watchSilence(): void {
+    if (this.watch !== null) return;
+    let moved = -1;
+    this.watch = setInterval(() => {
+      const { bytesRead, bytesWritten, writableLength } = this.socket;
+      const now = bytesRead + bytesWritten - writableLength;
+      if (this.waiting.size === 0) this.stopWatch();
+      else if (now === moved) this.socket.destroy();
+      moved = now;
+    }, LIMITS.dataSilenceMs);
+    this.watch.unref?.();
+  }
+
+  private stopWatch(): void {
+    if (this.watch !== null) clearInterval(this.watch);
+    this.watch = null;
+  }
+
   private fail(): void {
+    this.stopWatch();
     const error = new CommClosedError(`${this.address} closed its data link.`);
     for (const waiting of this.waiting.values()) waiting.reject(error);
     this.waiting.clear();
@@ -307,6 +330,7 @@ function openDataLink(address: string, token: string): Promise<DataLink> {
     };
     const onClose = (): void => fail(new Error('closed during the handshake'));
     socket.setNoDelay(true);
+    socket.setKeepAlive(true, LIMITS.keepAliveMs);
     socket.on('data', onData);
     socket.once('error', fail);
     socket.once('close', onClose);

@@ -1,7 +1,8 @@
 /**
  * Control links over WebSocket. `dial` for the side that connects, `accept` for a socket that the
  * server (server.ts) has already authenticated. Frames are checked against the limits before they
- * are decoded; a bad one closes this link with a coded reason and nothing else.
+ * are decoded; a bad one closes this link with a coded reason and nothing else. Both ends ping
+ * (keep-alive.ts): a peer that vanished without a word is noticed.
  */
 import { WebSocket } from 'ws';
 import type { RawData } from 'ws';
@@ -14,7 +15,9 @@ import {
 import { decodeBatch, encodeBatch } from '../protocol/codec.ts';
 import { CLOSE, LIMITS } from '../protocol/limits.ts';
 import { TurnBatch } from './connection.ts';
-import type { Connection, ConnectionHandlers } from './connection.ts';
+import type { CloseReason, Connection, ConnectionHandlers } from './connection.ts';
+import { keepAlive } from './keep-alive.ts';
+import type { KeepAliveOptions } from './keep-alive.ts';
 
 type Message = { op: string };
 
@@ -87,7 +90,8 @@ function asBytes(data: RawData): Uint8Array {
 export function accept<Out extends Message, In extends Message>(
   socket: WebSocket,
   peer: string,
-  handlers: ConnectionHandlers<In>
+  handlers: ConnectionHandlers<In>,
+  alive: KeepAliveOptions = {}
 ): Connection<Out> {
   const connection = new WebSocketConnection<Out>(socket, peer);
   socket.on('message', (data: RawData, isBinary: boolean) => {
@@ -102,7 +106,18 @@ export function accept<Out extends Message, In extends Message>(
   });
   // ws reports oversize and malformed frames here and closes with the fitting code itself.
   socket.on('error', () => undefined);
-  socket.once('close', (code, reason) => handlers.onClose({ code, reason: reason.toString() }));
+  let lost: CloseReason | null = null;
+  keepAlive(
+    socket,
+    reason => {
+      lost = { code: CLOSE.unresponsive, reason };
+      socket.terminate();
+    },
+    alive
+  );
+  socket.once('close', (code, reason) =>
+    handlers.onClose(lost ?? { code, reason: reason.toString() })
+  );
   return connection;
 }
 
@@ -114,6 +129,7 @@ export interface DialOptions {
   token: string;
   /** Default 10 s. */
   timeoutMs?: number;
+  keepAlive?: KeepAliveOptions;
 }
 
 /** Opens a link. Rejects with AuthenticationError, TimeoutError or CommClosedError. */
@@ -140,7 +156,7 @@ export function dial<Out extends Message, In extends Message>(
       socket.terminate();
     });
     socket.once('open', () => {
-      connection = accept<Out, In>(socket, options.address, handlers);
+      connection = accept<Out, In>(socket, options.address, handlers, options.keepAlive);
       socket.off('error', fail);
       resolve(connection);
     });

@@ -20,6 +20,10 @@ export interface ClusterSetup {
   /** Listen beyond loopback without encryption. */
   insecure: boolean;
   madeBy: ConnectionFile['madeBy'];
+  /** ms without a word after which a worker counts as gone; 0 = never. Default 5 min. */
+  workerTtl?: number;
+  /** ms without anything to do after which the cluster ends; 0 = never (default). */
+  idleTimeout?: number;
 }
 
 /** What all workers of one nanny share. */

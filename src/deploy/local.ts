@@ -11,6 +11,7 @@ import { listConnectionFiles } from '../config/connection-file.ts';
 import { Child } from '../config/child.ts';
 import type { ChildExit } from '../config/child.ts';
 import { formatBytes } from '../base/bytes.ts';
+import { parseDuration } from '../config/duration.ts';
 import type { ClusterSetup, NannySetup, ProcessReport } from '../config/process-messages.ts';
 import type { ClusterLogs } from '../protocol/launcher.ts';
 import { fetchInfo, fetchLogs, requestRestart, requestScale } from './api.ts';
@@ -39,6 +40,10 @@ export interface LocalClusterOptions {
   resources?: Record<string, number>;
   /** Where modules that tasks import are looked for. Default: the working directory. */
   root?: string;
+  /** Seconds, or text such as "10 min", without anything to do after which the cluster ends. Default 0: never. */
+  idleTimeout?: number | string;
+  /** Seconds, or text, without a word after which a worker is restarted. Default "5 min"; 0: never. */
+  workerTtl?: number | string;
   /** End with this process. Default true; false: it stays until it is stopped. */
   lease?: boolean;
   /** Shown beside the cluster: who made it. */
@@ -93,7 +98,9 @@ export class LocalCluster implements Cluster {
         host,
         port: options.port ?? 0,
         insecure,
-        madeBy: options.madeBy ?? defaultMaker()
+        madeBy: options.madeBy ?? defaultMaker(),
+        ...inMs('idleTimeout', options.idleTimeout),
+        ...inMs('workerTtl', options.workerTtl)
       },
       workers: shape.workers,
       shape: {
@@ -272,6 +279,14 @@ function checkName(name: string | undefined): void {
   if (typeof name !== 'string' || name.trim() === '' || name.length > 100) {
     throw new ConfigError('A cluster needs a name of 1 to 100 characters, or none at all.');
   }
+}
+
+function inMs<Name extends string>(
+  name: Name,
+  time: number | string | undefined
+): Partial<Record<Name, number>> {
+  if (time === undefined) return {};
+  return { [name]: parseDuration(time) } as Record<Name, number>;
 }
 
 function defaultMaker(): ClusterSetup['madeBy'] {

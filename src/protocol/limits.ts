@@ -38,7 +38,13 @@ export const LIMITS = {
   /** Bytes of a function with all it captures. */
   functionBytes: 48 * 1024 * 1024,
   /** Milliseconds in which a new link must have said hello. */
-  handshakeMs: 10_000
+  handshakeMs: 10_000,
+  /** Milliseconds between the pings of both ends of a WebSocket. */
+  keepAliveMs: 15_000,
+  /** Milliseconds without a byte after which the peer of a WebSocket counts as gone. */
+  silenceMs: 60_000,
+  /** Milliseconds without a byte after which the peer of a data link that owes answers counts as gone. */
+  dataSilenceMs: 300_000
 } as const;
 
 /** WebSocket close codes of ours (4000-4999 are free for applications). */
@@ -51,5 +57,6 @@ export const CLOSE = {
   badHello: 4003,
   outboxFull: 4004,
   handshakeTimeout: 4005,
-  replaced: 4006
+  replaced: 4006,
+  unresponsive: 4007
 } as const;

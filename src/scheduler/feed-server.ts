@@ -4,6 +4,7 @@
  * choice of topics share each encoded frame, so that twenty panels cost little more than one.
  */
 import { WebSocket } from 'ws';
+import { keepAlive } from '../comm/keep-alive.ts';
 import { encode, decode } from '../protocol/codec.ts';
 import type {
   FeedCluster,
@@ -72,6 +73,7 @@ export class FeedServer {
     let viewer: Viewer | null = null;
     let cursor: Cursor | null = null;
     socket.on('error', () => undefined);
+    keepAlive(socket, () => socket.terminate());
     socket.on('message', (data: Buffer) => {
       const request = parseRequest(data);
       if (request === null) {

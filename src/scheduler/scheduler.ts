@@ -10,13 +10,15 @@ import { hostname } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import type { WebSocket } from 'ws';
 import { ConfigError, TaskloomError } from '../base/errors.ts';
-import type { Connection } from '../comm/connection.ts';
+import type { Connection, ConnectionHandlers } from '../comm/connection.ts';
+import type { KeepAliveOptions } from '../comm/keep-alive.ts';
 import { Requester, answerRequest } from '../comm/rpc.ts';
 import { CommServer } from '../comm/server.ts';
 import type { HttpAnswer } from '../comm/server.ts';
 import { accept } from '../comm/websocket.ts';
 import { removeConnectionFile, writeConnectionFile } from '../config/connection-file.ts';
 import type { ConnectionFile } from '../config/connection-file.ts';
+import { formatDuration } from '../config/duration.ts';
 import { Log } from '../diagnostics/log.ts';
 import { checkMessage } from '../protocol/check.ts';
 import { CLOSE, LIMITS, PROTOCOL_VERSION } from '../protocol/limits.ts';
@@ -37,10 +39,13 @@ import type {
 import { FeedServer } from './feed-server.ts';
 import { LOGIN_PAGE } from './login-page.ts';
 import { clientMethods } from './methods.ts';
+import { Liveness, LIVENESS_DEFAULTS } from './state/liveness.ts';
+import type { LivenessOptions } from './state/liveness.ts';
 import { DEFAULT_OPTIONS, SchedulerState } from './state/state.ts';
 import type { SchedulerEvent, SchedulerOptions as StateOptions } from './state/state.ts';
 
-export interface SchedulerOptions extends Partial<Omit<StateOptions, 'cluster'>> {
+export interface SchedulerOptions
+  extends Partial<Omit<StateOptions, 'cluster'>>, Partial<LivenessOptions> {
   id: string;
   name: string;
   kind: string;
@@ -63,12 +68,20 @@ export interface WorkerLink {
   connection: Connection<SchedulerToWorker>;
   requester: Requester;
   register: RegisterWorker;
+  /** Why this side has given it up, or null. */
+  givenUp: string | null;
 }
 export interface NannyLink {
   connection: Connection<SchedulerToNanny>;
   requester: Requester;
   register: RegisterNanny;
   status: NannyStatus | null;
+}
+
+/** What becomes of a link after its registration. */
+interface OpenLink<In> {
+  messages(batch: In[]): void;
+  closed(reason: string, code: number): void;
 }
 
 export class Scheduler {
@@ -83,12 +96,14 @@ export class Scheduler {
   private readonly clients = new Map<string, Connection<SchedulerToClient>>();
   private readonly server: CommServer;
   private readonly feed: FeedServer;
+  private readonly liveness: Liveness;
   private readonly exits = new Map<string, WorkerExited>();
   private readonly awaited = new Map<string, (exit: WorkerExited | null) => void>();
   private readonly startedAt = Date.now();
   private ticker: NodeJS.Timeout | null = null;
   private resolveFinished: (reason: string) => void = () => undefined;
   private closing: Promise<void> | null = null;
+  private idleClosing = false;
 
   private constructor(options: SchedulerOptions) {
     this.options = options;
@@ -97,6 +112,8 @@ export class Scheduler {
     this.finished = new Promise(resolve => (this.resolveFinished = resolve));
     const cluster = { id: options.id, name: options.name, kind: options.kind };
     this.state = new SchedulerState({ ...DEFAULT_OPTIONS, ...stateOptions(options), cluster });
+    const { workerTtl, idleTimeout } = { ...LIVENESS_DEFAULTS, ...options };
+    this.liveness = new Liveness({ workerTtl, idleTimeout }, now());
     this.feed = new FeedServer(this.state, { ...cluster, startedAt: this.startedAt }, now);
     const { host, port, insecure, token } = options;
     this.server = new CommServer({
@@ -126,7 +143,7 @@ export class Scheduler {
         madeBy: options.madeBy
       });
     }
-    scheduler.ticker = setInterval(() => scheduler.apply({ type: 'tick' }), TICK_MS);
+    scheduler.ticker = setInterval(() => scheduler.tick(), TICK_MS);
     scheduler.log.info(`cluster ${options.name} listens on ${scheduler.address}`);
     return scheduler;
   }
@@ -171,6 +188,34 @@ export class Scheduler {
     }
   }
 
+  private tick(): void {
+    this.apply({ type: 'tick' });
+    const { silent, closeIdle } = this.liveness.look(this.state, now());
+    for (const worker of silent) {
+      const reason = `nothing was heard of it for ${formatDuration(now() - worker.lastSeen)} (worker-ttl)`;
+      this.log.warn(`worker ${worker.facts.name}: ${reason}`);
+      const link = this.workers.get(worker.id);
+      if (link === undefined) continue;
+      link.givenUp = reason;
+      link.connection.close(CLOSE.unresponsive, reason);
+      this.restartSilent(worker.facts);
+    }
+    if (closeIdle && this.closing === null && !this.idleClosing) {
+      this.idleClosing = true;
+      const idle = formatDuration(this.options.idleTimeout ?? 0);
+      this.requestClose(`closed by its idle timeout: there was nothing to do for ${idle}`);
+    }
+  }
+
+  /** A worker that is there and says nothing is ended, and started anew, by its nanny. */
+  private restartSilent({ name, nanny }: { name: string; nanny: string }): void {
+    const link = this.nannies.get(nanny);
+    if (link === undefined) return;
+    link.requester
+      .request('restart-workers', { names: [name] }, 60_000)
+      .catch((error: Error) => this.log.warn(`worker ${name} is not restarted: ${error.message}`));
+  }
+
   // ---------------------------------------------------------------- links
 
   private addRoutes(): void {
@@ -209,17 +254,15 @@ export class Scheduler {
     socket: WebSocket,
     peer: string,
     op: First['op'],
-    opened: (
-      connection: Connection<Out>,
-      first: First
-    ) => { messages(batch: In[]): void; closed(reason: string): void } | null
+    opened: (connection: Connection<Out>, first: First) => OpenLink<In> | null,
+    alive: KeepAliveOptions = {}
   ): void {
-    let link: { messages(batch: In[]): void; closed(reason: string): void } | null = null;
+    let link: OpenLink<In> | null = null;
     const timer = setTimeout(
       () => connection.close(CLOSE.handshakeTimeout, 'no registration in time'),
       LIMITS.handshakeMs
     );
-    const connection = accept<Out, In>(socket, peer, {
+    const handlers: ConnectionHandlers<In> = {
       onMessages: batch => {
         if (link === null) {
           clearTimeout(timer);
@@ -241,9 +284,10 @@ export class Scheduler {
       },
       onClose: ({ code, reason }) => {
         clearTimeout(timer);
-        link?.closed(reason === '' ? `connection lost (${code})` : reason);
+        link?.closed(reason === '' ? `connection lost (${code})` : reason, code);
       }
-    });
+    };
+    const connection = accept<Out, In>(socket, peer, handlers, alive);
   }
 
   private openClient(socket: WebSocket, peer: string): void {
@@ -281,7 +325,9 @@ export class Scheduler {
             this.log.info(`client ${first.name} left: ${reason}`);
           }
         };
-      }
+      },
+      // A notebook whose cell computes answers no ping.
+      { silenceMs: Infinity }
     );
   }
 
@@ -293,7 +339,8 @@ export class Scheduler {
       (connection, first) => {
         const id = this.state.nextWorker;
         const requester = new Requester(message => connection.send(message));
-        this.workers.set(id, { connection, requester, register: first });
+        const link: WorkerLink = { connection, requester, register: first, givenUp: null };
+        this.workers.set(id, link);
         this.apply({ type: 'add-worker', worker: id, facts: first });
         this.log.info(
           `worker ${first.name} registered from ${first.address} with ${first.nthreads} threads`
@@ -305,8 +352,11 @@ export class Scheduler {
               else this.apply({ type: 'worker-message', worker: id, message });
             }
           },
-          closed: reason => {
+          closed: (linkReason, code) => {
+            const reason = link.givenUp ?? linkReason;
             requester.fail(`Worker ${first.name} is gone: ${reason}.`);
+            // Its process may be there still, holding memory for nobody.
+            if (code === CLOSE.unresponsive && link.givenUp === null) this.restartSilent(first);
             void this.workerGone(id, first, reason);
           }
         };

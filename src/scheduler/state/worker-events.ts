@@ -275,7 +275,7 @@ function refreshWhoHas(state: SchedulerState, worker: WorkerRecord, tids: readon
 }
 
 /** ms between a worker's heartbeats: fewer when there are many. */
-function heartbeatInterval(workers: number): number {
+export function heartbeatInterval(workers: number): number {
   if (workers <= 10) return 500;
   if (workers < 50) return 1000;
   if (workers < 200) return 2000;

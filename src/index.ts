@@ -12,6 +12,7 @@ export type {
 export { AsCompleted, asCompleted, wait } from './client/collect.ts';
 export type { WaitResult } from './client/collect.ts';
 export { Future } from './client/future.ts';
+export { fireAndForget } from './client/lasting.ts';
 export type { WaitOptions } from './client/future.ts';
 export { LocalCluster } from './deploy/local.ts';
 export type { LocalClusterOptions } from './deploy/local.ts';

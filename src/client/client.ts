@@ -20,6 +20,7 @@ import {
 import type { Serialized } from '../serialize/value.ts';
 import { errorOf, localRecord } from './failure.ts';
 import { Future } from './future.ts';
+import { fetchDataset, publish } from './lasting.ts';
 import type { WaitOptions } from './future.ts';
 import { Session } from './session.ts';
 import type { ClusterIdentity } from './session.ts';
@@ -314,13 +315,47 @@ export class Client {
     return results;
   }
 
-  /** Gives futures up, with all that depends on them. `force`: others' too, and running tasks are killed. */
-  cancel(futures: Iterable<Future>, options: { force?: boolean; reason?: string } = {}): void {
+  /**
+   * Gives futures up, with all that depends on them. `force`: others' too, and running tasks are
+   * killed. Tasks that this client has no future for (fired and forgotten, or another's) are
+   * named by their keys, and then need `force`, for somebody else wants them.
+   */
+  cancel(
+    futures: Iterable<Future | string>,
+    options: { force?: boolean; reason?: string } = {}
+  ): void {
     this.session.cancel([...futures], options);
   }
   /** Runs failed tasks again. */
   retry(futures: Iterable<Future>): void {
     this.session.retry([...futures]);
+  }
+
+  // ---------------------------------------------------------------- datasets
+
+  /**
+   * Keeps futures on the cluster under a name, until `unpublishDataset`: `data` is a future or any
+   * structure that holds futures, and `getDataset` gives the same structure to any client.
+   */
+  async publishDataset(
+    name: string,
+    data: unknown,
+    options: { override?: boolean } = {}
+  ): Promise<void> {
+    const { override = false } = options;
+    await publish(this.session, name, data, override, future => this.dependency(future));
+  }
+  /** What was published under this name; its futures are this client's own. */
+  async getDataset<T = unknown>(name: string): Promise<T> {
+    return (await fetchDataset(this.session, name)) as T;
+  }
+  /** Names of all published datasets. */
+  async listDatasets(): Promise<string[]> {
+    return (await this.session.request('list-datasets', {})) as string[];
+  }
+  /** Takes a name back; results that no client holds futures for are let go of. */
+  async unpublishDataset(name: string): Promise<void> {
+    await this.session.request('unpublish-dataset', { name });
   }
 
   // ---------------------------------------------------------------- looking

@@ -15,7 +15,8 @@ import { deserializeValue, deserializeValueAsync, unpackFrames } from '../serial
 import type { Serialized } from '../serialize/value.ts';
 import { errorOf, goneError } from './failure.ts';
 import { GraphOutbox } from './graph-outbox.ts';
-import type { Future, WaitOptions } from './future.ts';
+import { Future } from './future.ts';
+import type { WaitOptions } from './future.ts';
 import { ClientState } from './state/client-state.ts';
 import type { FutureRecord } from './state/client-state.ts';
 
@@ -211,6 +212,19 @@ export class Session {
     return fn;
   }
 
+  /** Futures of keys that exist on the cluster already, whoever made them. */
+  futuresOf(keys: readonly string[]): Future[] {
+    const records = keys.map(key => {
+      const cut = key.lastIndexOf('-');
+      return this.state.create(key, cut > 0 ? key.slice(0, cut) : key, Date.now());
+    });
+    const cids = records.map(record => record.cid);
+    this.outbox.inOrder(() =>
+      this.outbox.message({ op: 'client-desires-keys', cids, keys: [...keys] })
+    );
+    return records.map(record => new Future(this, record));
+  }
+
   track(future: Future): void {
     this.collected.register(future, future.record.cid, future);
   }
@@ -227,9 +241,12 @@ export class Session {
     });
   }
 
-  cancel(futures: readonly Future[], options: { force?: boolean; reason?: string }): void {
+  /** Futures of this session, or keys of tasks that it need not know. */
+  cancel(which: readonly (Future | string)[], options: { force?: boolean; reason?: string }): void {
     this.mustBeOpen();
     const reason = options.reason ?? 'its user cancelled it';
+    const futures = which.filter(one => typeof one !== 'string');
+    const keys = which.filter(one => typeof one === 'string');
     const cids = futures.map(future => future.record.cid);
     for (const { record } of futures) {
       if (record.status !== 'pending' && record.status !== 'finished') continue;
@@ -238,7 +255,9 @@ export class Session {
       this.changed(record);
     }
     const force = options.force ?? false;
-    this.outbox.inOrder(() => this.outbox.message({ op: 'cancel-keys', cids, force, reason }));
+    this.outbox.inOrder(() =>
+      this.outbox.message({ op: 'cancel-keys', cids, keys, force, reason })
+    );
   }
 
   retry(futures: readonly Future[]): void {

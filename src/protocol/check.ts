@@ -19,6 +19,8 @@ type Kind =
 /** Fields of an op, and which of them are columns of one table. */
 interface Shape {
   fields: Record<string, Kind>;
+  /** Fields that may be absent. */
+  optional?: Record<string, Kind>;
   columns?: string[];
 }
 
@@ -41,7 +43,10 @@ const SHAPES: Record<string, Shape> = {
   },
   'client-desires-keys': { fields: { cids: 'numbers', keys: 'texts' }, columns: ['cids', 'keys'] },
   'client-releases-keys': { fields: { cids: 'numbers' } },
-  'cancel-keys': { fields: { cids: 'numbers', force: 'flag', reason: 'text' } },
+  'cancel-keys': {
+    fields: { cids: 'numbers', force: 'flag', reason: 'text' },
+    optional: { keys: 'texts' }
+  },
   'retry-keys': { fields: { cids: 'numbers' } },
   scattered: {
     fields: {
@@ -54,6 +59,9 @@ const SHAPES: Record<string, Shape> = {
     },
     columns: ['cids', 'keys', 'tids', 'nbytes', 'types', 'workers']
   },
+  'fire-and-forget': { fields: { cids: 'numbers' } },
+  'publish-dataset': { fields: { name: 'text', cids: 'numbers', value: 'bytes' } },
+  'unpublish-dataset': { fields: { name: 'text' } },
   'heartbeat-client': { fields: {} },
   request: { fields: { id: 'number', method: 'text' } },
   response: { fields: { id: 'number' } },
@@ -131,6 +139,11 @@ export function checkMessage(message: { op: string }): void {
   for (const name in shape.fields) {
     if (!is(fields[name], shape.fields[name] as Kind)) {
       throw new ProtocolError(`${message.op}: field ${name} must be ${shape.fields[name]}.`);
+    }
+  }
+  for (const name in shape.optional) {
+    if (fields[name] !== undefined && !is(fields[name], shape.optional[name] as Kind)) {
+      throw new ProtocolError(`${message.op}: field ${name} must be ${shape.optional[name]}.`);
     }
   }
   const [first, ...others] = shape.columns ?? [];

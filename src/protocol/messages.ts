@@ -117,6 +117,8 @@ export interface ClientReleasesKeys {
 export interface CancelKeys {
   op: 'cancel-keys';
   cids: number[];
+  /** Tasks that the client has no number for, by name. */
+  keys?: string[];
   force: boolean;
   reason: string;
 }
@@ -134,6 +136,23 @@ export interface Scattered {
   types: string[];
   workers: number[][];
 }
+/** Keep these wanted until each has ended, even when the client is gone. */
+export interface FireAndForget {
+  op: 'fire-and-forget';
+  cids: number[];
+}
+/** Keep these wanted under a name, until it is unpublished. Replaces what had that name. */
+export interface PublishDataset {
+  op: 'publish-dataset';
+  name: string;
+  cids: number[];
+  /** packFrames of the published structure; its references number the cids. Opaque. */
+  value: Uint8Array;
+}
+export interface UnpublishDataset {
+  op: 'unpublish-dataset';
+  name: string;
+}
 export interface HeartbeatClient {
   op: 'heartbeat-client';
 }
@@ -148,6 +167,9 @@ export type ClientToScheduler =
   | CancelKeys
   | RetryKeys
   | Scattered
+  | FireAndForget
+  | PublishDataset
+  | UnpublishDataset
   | HeartbeatClient
   | RequestMessage;
 

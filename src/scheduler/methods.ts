@@ -6,7 +6,9 @@ import type { RequestHandler } from '../comm/rpc.ts';
 import { smallList } from '../base/small-set.ts';
 import { ConfigError } from '../base/errors.ts';
 import type { Scheduler, WorkerLink } from './scheduler.ts';
+import { checkMessage } from '../protocol/check.ts';
 import { explain } from './state/explain.ts';
+import type { Dataset } from './state/lasting.ts';
 import type { Task } from './state/tasks.ts';
 
 /** All methods for one client. */
@@ -65,6 +67,30 @@ export function clientMethods(
         )
       };
     },
+    'publish-dataset': ({ name, cids, value, override }: Publication) => {
+      if (state.datasets.has(name) && !override) {
+        throw new ConfigError(
+          `A dataset named ${name} is published already. Choose another name, take it back with ` +
+            `client.unpublishDataset(${JSON.stringify(name)}), or replace it with { override: true }.`
+        );
+      }
+      if (cids.some(cid => task(cid) === undefined)) {
+        throw new ConfigError(`Dataset ${name} holds a future that was released or cancelled.`);
+      }
+      const message = { op: 'publish-dataset' as const, name, cids, value };
+      checkMessage(message);
+      scheduler.apply({ type: 'client-message', client: clientId, message });
+    },
+    'unpublish-dataset': ({ name }: { name: string }) => {
+      datasetNamed(scheduler, name);
+      const message = { op: 'unpublish-dataset' as const, name };
+      scheduler.apply({ type: 'client-message', client: clientId, message });
+    },
+    'get-dataset': ({ name }: { name: string }) => {
+      const { keys, value } = datasetNamed(scheduler, name);
+      return { keys, value };
+    },
+    'list-datasets': () => [...state.datasets.keys()].sort(),
     logs: ({ n }: { n: number }) => scheduler.logs(n),
     run: ({
       blob,
@@ -86,6 +112,24 @@ interface ScatterPlan {
   count: number;
   workers: string[] | null;
   broadcast: boolean;
+}
+
+interface Publication {
+  name: string;
+  cids: number[];
+  value: Uint8Array;
+  override: boolean;
+}
+
+function datasetNamed(scheduler: Scheduler, name: string): Dataset {
+  const { datasets } = scheduler.state;
+  const dataset = datasets.get(name);
+  if (dataset !== undefined) return dataset;
+  const names = [...datasets.keys()].sort();
+  throw new ConfigError(
+    `No dataset named ${name} is published on this cluster` +
+      (names.length === 0 ? '.' : `; these are: ${names.join(', ')}.`)
+  );
 }
 
 function noWorkerText(workers: string[] | null): string {

@@ -7,6 +7,7 @@ import type { SchedulerEvent, SchedulerOptions } from '../../src/scheduler/state
 import type { Instruction } from '../../src/scheduler/state/outbox.ts';
 import { validate } from '../../src/scheduler/state/validate.ts';
 import type {
+  ClientToScheduler,
   ErrorRecord,
   SchedulerToClient,
   SchedulerToWorker,
@@ -119,6 +120,18 @@ export class Harness {
   cid(client: string, key: string): number {
     const cid = this.cids.get(`${client}/${key}`);
     if (cid === undefined) throw new Error(`${client} never submitted ${key}`);
+    return cid;
+  }
+
+  say(client: string, message: ClientToScheduler): void {
+    this.handle({ type: 'client-message', client, message });
+  }
+
+  /** The client comes to want a key by its name; its number for it. */
+  desire(client: string, key: string): number {
+    const cid = this.nextCid++;
+    this.cids.set(`${client}/${key}`, cid);
+    this.say(client, { op: 'client-desires-keys', cids: [cid], keys: [key] });
     return cid;
   }
 

@@ -6,6 +6,7 @@ import type { CancelKeys, ClientDesiresKeys, ClientToScheduler } from '../../pro
 import { bind, tellState, unbind } from './clients.ts';
 import type { ClientRecord } from './clients.ts';
 import { updateGraph } from './graph.ts';
+import { fireAndForget, publishDataset, unpublishDataset } from './lasting.ts';
 import { scattered } from './scatter.ts';
 import type { SchedulerState } from './state.ts';
 import type { Task } from './tasks.ts';
@@ -60,6 +61,12 @@ export function clientMessage(
       return;
     case 'scattered':
       return scattered(state, client, message);
+    case 'fire-and-forget':
+      return fireAndForget(state, client, message);
+    case 'publish-dataset':
+      return publishDataset(state, client, message);
+    case 'unpublish-dataset':
+      return unpublishDataset(state, message.name);
     case 'register-client':
     case 'heartbeat-client':
     case 'request':
@@ -72,7 +79,7 @@ function desireKeys(state: SchedulerState, client: ClientRecord, message: Client
     const key = message.keys[i] ?? '';
     const task = state.byKey.get(key);
     if (task === undefined) {
-      state.outbox.cancelled(client, cid, `no task or data named ${key} is known to state cluster`);
+      state.outbox.cancelled(client, cid, `no task or data named ${key} is known to this cluster`);
       return;
     }
     bind(client, cid, task, true);
@@ -86,6 +93,10 @@ function cancelKeys(state: SchedulerState, client: ClientRecord, message: Cancel
   for (const cid of message.cids) {
     const binding = client.bindings.get(cid);
     if (binding !== undefined) stack.push(binding.task);
+  }
+  for (const key of message.keys ?? []) {
+    const task = state.byKey.get(key);
+    if (task !== undefined) stack.push(task);
   }
   const seen = new Set(stack);
   while (stack.length > 0) {

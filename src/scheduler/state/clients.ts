@@ -1,4 +1,9 @@
-/** Clients as the scheduler sees them: the keys each one speaks of by number, and its functions. */
+/**
+ * Clients as the scheduler sees them: the keys each one speaks of by number, and its functions.
+ *
+ * A pseudo-client stands for a wish that no connected client holds: tasks that were fired and
+ * forgotten, a published dataset. It wants keys as any client does, and is never told anything.
+ */
 import { smallAdd, smallDelete } from '../../base/small-set.ts';
 import type { SchedulerState } from './state.ts';
 import type { FunctionRecord, Task } from './tasks.ts';
@@ -17,13 +22,38 @@ export class ClientRecord {
   readonly name: string;
   readonly bindings = new Map<number, Binding>();
   readonly functions = new Map<number, FunctionRecord>();
+  /** Nobody is connected under this record: nothing is sent to it. */
+  readonly pseudo: boolean;
   lastSeen: number;
+  private nextCid = 1;
 
-  constructor(id: string, name: string, now: number) {
+  constructor(id: string, name: string, now: number, pseudo = false) {
     this.id = id;
     this.name = name;
     this.lastSeen = now;
+    this.pseudo = pseudo;
   }
+
+  /** A number for a key that a pseudo-client comes to want. */
+  takeCid(): number {
+    return this.nextCid++;
+  }
+}
+
+/** The pseudo-client of this id, made when there is none. */
+export function pseudoClient(state: SchedulerState, id: string): ClientRecord {
+  let client = state.pseudoClients.get(id);
+  if (client === undefined) {
+    client = new ClientRecord(id, id, state.now, true);
+    state.pseudoClients.set(id, client);
+  }
+  return client;
+}
+
+/** It wants nothing any more. */
+export function removePseudoClient(state: SchedulerState, client: ClientRecord): void {
+  state.pseudoClients.delete(client.id);
+  for (const binding of [...client.bindings.values()].reverse()) unbind(state, binding);
 }
 
 /** `cid` is from now on this client's number for the task. */

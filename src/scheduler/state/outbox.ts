@@ -130,6 +130,7 @@ export class Outbox {
   }
 
   inMemory(client: ClientRecord, cid: number, task: Task): void {
+    if (client.pseudo) return;
     let last = this.clients.get(client)?.at(-1);
     if (last?.op !== 'key-in-memory' || !this.hasRoom(last, task.inline?.length ?? 0)) {
       last = {
@@ -151,6 +152,7 @@ export class Outbox {
   }
 
   erred(client: ClientRecord, cid: number, error: ErrorRecord): void {
+    if (client.pseudo) return;
     let last = this.clients.get(client)?.at(-1);
     if (last?.op !== 'task-erred') {
       last = { op: 'task-erred', cids: [], which: [], errors: [] } satisfies TaskErredMessage;
@@ -163,12 +165,14 @@ export class Outbox {
   }
 
   lost(client: ClientRecord, cid: number): void {
+    if (client.pseudo) return;
     const last = this.clients.get(client)?.at(-1);
     if (last?.op === 'lost-keys') last.cids.push(cid);
     else this.toClient(client, { op: 'lost-keys', cids: [cid] } satisfies LostKeys);
   }
 
   cancelled(client: ClientRecord, cid: number, reason: string): void {
+    if (client.pseudo) return;
     const last = this.clients.get(client)?.at(-1);
     if (last?.op === 'cancelled-keys' && last.reason === reason) last.cids.push(cid);
     else

@@ -11,6 +11,7 @@ import { smallAdd, smallList } from '../../base/small-set.ts';
 import type { ClientToScheduler, ErrorRecord, WorkerToScheduler } from '../../protocol/messages.ts';
 import { clientMessage, removeClient } from './client-events.ts';
 import { ClientRecord } from './clients.ts';
+import type { Dataset } from './lasting.ts';
 import { noWorkerRecord } from './failures.ts';
 import { Outbox } from './outbox.ts';
 import type { Instruction } from './outbox.ts';
@@ -66,6 +67,9 @@ export class SchedulerState {
   readonly workers = new Map<number, WorkerRecord>();
   readonly runningWorkers = new Set<WorkerRecord>();
   readonly clients = new Map<string, ClientRecord>();
+  /** See clients.ts: wishes that outlive the client that had them. */
+  readonly pseudoClients = new Map<string, ClientRecord>();
+  readonly datasets = new Map<string, Dataset>();
   readonly queued = new Heap<Task>(runsBefore);
   /** Tasks in state queued; the heap may hold stale entries beside them. */
   queuedCount = 0;

@@ -16,6 +16,7 @@ import {
   stopProcessing
 } from './placement.ts';
 import { lostRecord } from './failures.ts';
+import { endForgotten } from './lasting.ts';
 import type { SchedulerState } from './state.ts';
 import { TASK_STATES, isActive } from './tasks.ts';
 import type { Task, TaskState } from './tasks.ts';
@@ -159,6 +160,7 @@ function becomeMemory(state: SchedulerState, task: Task): void {
     if (binding.wanted) state.outbox.inMemory(binding.client, binding.cid, task);
   }
   task.inline = null;
+  if (state.pseudoClients.size > 0) endForgotten(state, task);
   const dependents = smallList(task.dependents);
   for (let i = dependents.length - 1; i >= 0; i--) {
     const dependent = dependents[i] as Task;
@@ -274,6 +276,7 @@ function becomeErred(state: SchedulerState, task: Task): void {
     if (!isActive(dependent.state)) continue;
     failWith(state, dependent, error);
   }
+  if (state.pseudoClients.size > 0) endForgotten(state, task);
   if (!task.needed) letGo(state, task);
 }
 

@@ -157,7 +157,7 @@ function checkBooks(state: SchedulerState): void {
 
 function checkCounts(state: SchedulerState): void {
   const users = new Map<object, number>();
-  for (const client of state.clients.values()) {
+  for (const client of [...state.clients.values(), ...state.pseudoClients.values()]) {
     for (const fn of client.functions.values()) users.set(fn, (users.get(fn) ?? 0) + 1);
     for (const [cid, binding] of client.bindings) {
       check(
@@ -196,5 +196,6 @@ function checkCounts(state: SchedulerState): void {
 export function isEmpty(state: SchedulerState): boolean {
   let held = 0;
   for (const worker of state.workers.values()) held += worker.hasWhat.size + worker.processing.size;
+  if (state.datasets.size > 0 || state.pseudoClients.size > 0) return false;
   return state.tasks.size === 0 && state.functions.size === 0 && held === 0;
 }

@@ -60,15 +60,16 @@ function addTask(
   );
   if (fn === undefined) throw new Error('checkGraph let an unknown function pass');
   const key = message.keys[i] as string;
-  const deps: Task[] = [];
+  const inputs: Task[] = [];
   let unknown = false;
   const from = message.depOffsets[i] ?? 0;
   const to = message.depOffsets[i + 1] ?? 0;
   for (let at = from; at < to; at++) {
     const dep = client.bindings.get(message.deps[at] as number)?.task;
     if (dep === undefined) unknown = true;
-    else deps.push(dep);
+    else inputs.push(dep);
   }
+  const deps = unique(inputs);
   const task = state.newTask({
     key,
     fn,
@@ -80,8 +81,16 @@ function addTask(
     order: i,
     retries: message.options.retries
   });
+  if (deps.length < inputs.length) state.repeats.set(task, inputs);
   if (unknown) failWith(state, task, cancelledInputRecord(task));
   return task;
+}
+
+/** Two numbers of a client may stand for one task: equal keys are one. */
+function unique(inputs: Task[]): Task[] {
+  if (inputs.length < 2) return inputs;
+  const deps = new Set(inputs);
+  return deps.size === inputs.length ? inputs : [...deps];
 }
 
 /** Throws before anything changes when a graph does not fit together. */

@@ -57,7 +57,9 @@ export class Outbox {
     return this.workers.get(worker)?.at(-1);
   }
 
-  compute(worker: WorkerRecord, task: Task, fn: FunctionRecord, duration: number): void {
+  /** `inputs`: its dependencies in the order of its arguments. */
+  compute(worker: WorkerRecord, task: Task, inputs: readonly Task[], duration: number): void {
+    const fn = task.fn as FunctionRecord;
     if (!worker.functions.has(fn.id)) this.sendFunction(worker, fn);
     let message = this.last(worker);
     const size = task.argEnd - task.argStart;
@@ -75,7 +77,7 @@ export class Outbox {
     message.priorities.push(demands.priority, demands.generation, task.order);
     message.durations.push(duration);
     message.wanted.push(task.wants > 0 ? 1 : 0);
-    for (const dep of task.deps) {
+    for (const dep of inputs) {
       message.deps.push(dep.id);
       message.depKeys.push(dep.key);
       message.depNbytes.push(dep.nbytes);

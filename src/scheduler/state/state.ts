@@ -79,6 +79,8 @@ export class SchedulerState {
   readonly killOnRelease = new Set<Task>();
   /** Why tasks that are recommended as erred have failed, during one event. */
   readonly failures = new Map<Task, ErrorRecord>();
+  /** Inputs in the order of the arguments, of tasks that name one of them more than once. */
+  readonly repeats = new Map<Task, readonly Task[]>();
   readonly recommended: Task[] = [];
   readonly outbox = new Outbox();
   readonly story: Story;
@@ -216,6 +218,7 @@ export class SchedulerState {
   /** Nothing points at the task any more: out of all books. Called by the transition loop. */
   forget(task: Task): void {
     this.tasks.delete(task.id);
+    if (this.repeats.size > 0) this.repeats.delete(task);
     if (this.byKey.get(task.key) === task) this.byKey.delete(task.key);
     for (const binding of smallList(task.bindings)) binding.client.bindings.delete(binding.cid);
     task.bindings = null;

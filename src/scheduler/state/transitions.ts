@@ -144,7 +144,8 @@ function toProcessing(state: SchedulerState, task: Task): void {
   state.unrunnable.delete(task);
   enter(state, task, 'processing');
   startProcessing(state, task, choice);
-  state.outbox.compute(choice, task, task.fn as NonNullable<Task['fn']>, expectedDuration(task));
+  const inputs = state.repeats.size === 0 ? task.deps : (state.repeats.get(task) ?? task.deps);
+  state.outbox.compute(choice, task, inputs, expectedDuration(task));
 }
 
 function processingMemory(state: SchedulerState, task: Task): void {

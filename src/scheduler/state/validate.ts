@@ -24,6 +24,8 @@ export function validate(state: SchedulerState): void {
   );
   check(unrunnable === state.unrunnable.size, null, 'unrunnable differs from the no-worker tasks');
   check(state.byKey.size === state.tasks.size, null, 'byKey and tasks differ in size');
+  for (const task of state.repeats.keys())
+    check(state.tasks.get(task.id) === task, task, 'its repeated inputs outlive it');
   checkBooks(state);
 }
 

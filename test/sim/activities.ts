@@ -1,0 +1,140 @@
+/** What people do with a cluster; one thing at a time, at random moments. */
+import type { Known, SimClient } from './client.ts';
+import { find } from './cluster.ts';
+import type { Cluster } from './cluster.ts';
+import { submitMap, submitRandom, submitShared } from './graphs.ts';
+import type { Choice } from './plan.ts';
+import { PLAIN, valueOf } from './program.ts';
+
+type Activity = Choice<{ cluster: Cluster; client: SimClient }>;
+
+function anyHeld({ cluster, client }: { cluster: Cluster; client: SimClient }): Known | null {
+  const held = client.held.filter(one => !one.cancelled);
+  return held.length === 0 ? null : cluster.world.rng.pick(held);
+}
+
+/** Cancelling takes all that stands on it along. */
+function cancel(cluster: Cluster, client: SimClient, one: Known): void {
+  const force = cluster.world.rng.chance(0.4);
+  if (force) cluster.forced.add(one.key);
+  for (const other of client.held) {
+    if (find(other, one.key) === null) continue;
+    other.cancelled = true;
+    other.record.status = 'cancelled';
+  }
+  client.say({ op: 'cancel-keys', cids: [one.record.cid], force, reason: 'test' });
+}
+
+/** Asks where to, puts the value there, then tells the scheduler. */
+function scatter(cluster: Cluster, client: SimClient): void {
+  const { world } = cluster;
+  client.request('scatter-plan', null, result => {
+    const plan = result as { tid: number; worker: number };
+    const key = `${cluster.newName(client.id)}-0`;
+    const value = valueOf(key, []);
+    world.after(world.soon(5), () => {
+      const worker = cluster.worker(plan.worker);
+      if (worker === undefined || cluster.isCut(client.id, plan.worker)) return;
+      if (!worker.take(plan.tid, key, value, 1000)) return;
+      world.after(world.soon(3), () => {
+        if (client.alive) tellScattered(cluster, client, key, plan);
+      });
+    });
+  });
+}
+
+function tellScattered(
+  cluster: Cluster,
+  client: SimClient,
+  key: string,
+  plan: { tid: number; worker: number }
+): void {
+  const record = client.state.create(key, 'scatter', cluster.world.now);
+  const rest = { behaviour: PLAIN, retries: 0, timeout: 0, restricted: false };
+  const flags = { scattered: true, cancelled: false, desired: false };
+  client.known.set(record.cid, { record, key, deps: [], ...rest, ...flags });
+  client.say({
+    op: 'scattered',
+    cids: [record.cid],
+    keys: [key],
+    tids: [plan.tid],
+    nbytes: [1000],
+    types: ['number'],
+    workers: [[plan.worker]]
+  });
+}
+
+/** Names a key that another client has made. */
+function desire(cluster: Cluster, client: SimClient): void {
+  const others = cluster.clients.filter(one => one !== client).flatMap(one => one.held);
+  if (others.length === 0) return;
+  const other = cluster.world.rng.pick(others);
+  const record = client.state.create(other.key, 'f', cluster.world.now);
+  client.known.set(record.cid, { ...other, record, cancelled: false, desired: true });
+  client.say({ op: 'client-desires-keys', cids: [record.cid], keys: [other.key] });
+}
+
+function scale(cluster: Cluster): void {
+  const { rng } = cluster.world;
+  const nanny = rng.pick(cluster.nannies);
+  const names = nanny.state.list().filter(slot => slot.wanted);
+  const workers = rng.integer(0, 3);
+  const close = rng.chance(0.5) && names.length > workers ? [rng.pick(names).name] : [];
+  cluster.world.note('*', `USER scales ${nanny.name} to ${workers}`);
+  nanny.tell({ type: 'scale', workers, close });
+}
+
+export const ACTIVITIES: readonly Activity[] = [
+  { name: 'submit', weight: 5, run: ({ cluster, client }) => submitRandom(cluster, client) },
+  { name: 'map', weight: 2, run: ({ cluster, client }) => submitMap(cluster, client) },
+  { name: 'shared', weight: 4, run: ({ cluster, client }) => submitShared(cluster, client) },
+  {
+    name: 'release',
+    weight: 3,
+    run: subject => {
+      const one = anyHeld(subject);
+      if (one === null) return;
+      subject.client.release(one);
+      subject.client.say({ op: 'client-releases-keys', cids: [one.record.cid] });
+    }
+  },
+  {
+    name: 'cancel',
+    weight: 2,
+    run: subject => {
+      const one = anyHeld(subject);
+      if (one !== null) cancel(subject.cluster, subject.client, one);
+    }
+  },
+  {
+    name: 'retry',
+    weight: 2,
+    run: ({ cluster, client }) => {
+      const failed = client.held.filter(one => one.record.status === 'error' && !one.cancelled);
+      if (failed.length === 0) return;
+      const one = cluster.world.rng.pick(failed);
+      client.state.retry(one.record);
+      client.say({ op: 'retry-keys', cids: [one.record.cid] });
+    }
+  },
+  { name: 'scatter', weight: 1.5, run: ({ cluster, client }) => scatter(cluster, client) },
+  { name: 'desire', weight: 1, run: ({ cluster, client }) => desire(cluster, client) },
+  {
+    name: 'read',
+    weight: 3,
+    run: subject => {
+      const one = anyHeld(subject);
+      if (one !== null) subject.client.read(one);
+    }
+  },
+  { name: 'scale', weight: 1, run: ({ cluster }) => scale(cluster) },
+  {
+    name: 'restart-workers',
+    weight: 0.2,
+    run: ({ cluster }) => {
+      cluster.world.note('*', 'USER restarts the workers');
+      for (const nanny of cluster.nannies) nanny.tell({ type: 'restart-workers', names: null });
+    }
+  },
+  { name: 'vanish', weight: 0.7, run: ({ client }) => client.vanish() }
+];

@@ -344,6 +344,24 @@ describe('large messages', () => {
   });
 });
 
+describe('an input that is named twice', () => {
+  it('is waited for once, and sent in every place of the arguments', () => {
+    const h = setup();
+    h.submit('c', { 'a-1': [], 'b-1': [], 'x-1': ['a-1', 'b-1', 'a-1'] });
+    h.finish('a-1');
+    expect(h.states('x-1')).toEqual(['waiting']);
+    h.finish('b-1');
+    expect(h.states('x-1')).toEqual(['processing']);
+    const [a, b] = [h.task('a-1').id, h.task('b-1').id];
+    expect(h.toWorker(1, 'compute-tasks').at(-1)?.deps).toEqual([a, b, a]);
+    h.release('c', 'a-1', 'b-1');
+    h.finish('x-1');
+    expect(h.states('a-1', 'b-1')).toEqual(['released', 'released']);
+    h.release('c', 'x-1');
+    expect(h.state.tasks.size + h.state.repeats.size).toBe(0);
+  });
+});
+
 describe('clients', () => {
   it('forgets all of a client that leaves', () => {
     const h = setup([1, 1]);

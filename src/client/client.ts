@@ -66,6 +66,11 @@ export interface ConnectOptions {
   name?: string;
   /** Seconds to connect in. Default 10. */
   timeout?: number;
+  /**
+   * Part of the workers that this client gets while other clients have work, too: one of weight 2
+   * gets twice the time of one of weight 1. Above 0, at most 1000; default 1.
+   */
+  weight?: number;
 }
 
 /** A cluster object: anything that says where it is and how to be let in. */
@@ -99,11 +104,16 @@ export class Client {
     target?: ClusterLike | string,
     options: ConnectOptions = {}
   ): Promise<Client> {
+    const { weight } = options;
+    if (weight !== undefined && !(weight > 0 && weight <= 1000)) {
+      throw new ConfigError(`weight must be a number above 0 and at most 1000, not ${weight}.`);
+    }
     const { access, owned } = await locate(target, options);
     const session = await Session.open({
       address: access.address,
       token: access.token,
       name: options.name ?? `${process.title === '' ? 'client' : process.title}-${process.pid}`,
+      weight,
       ...(options.timeout === undefined ? {} : { timeoutMs: options.timeout * 1000 })
     });
     return new Client(session, {}, owned);

@@ -25,6 +25,8 @@ export interface SessionOptions {
   token: string;
   /** Shown in the scheduler's log. */
   name: string;
+  /** See ConnectOptions. */
+  weight?: number | undefined;
   /** ms to connect in; default 10,000. */
   timeoutMs?: number;
 }
@@ -104,7 +106,8 @@ export class Session {
       protocol: PROTOCOL_VERSION,
       client: session.id,
       name: options.name,
-      version: ''
+      version: '',
+      ...(options.weight === undefined ? {} : { weight: options.weight })
     });
     await hello;
     session.connection.keepsAlive(false);

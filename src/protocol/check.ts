@@ -25,7 +25,10 @@ interface Shape {
 }
 
 const SHAPES: Record<string, Shape> = {
-  'register-client': { fields: { protocol: 'number', client: 'text', name: 'text' } },
+  'register-client': {
+    fields: { protocol: 'number', client: 'text', name: 'text' },
+    optional: { weight: 'number' }
+  },
   'register-function': { fields: { fn: 'number', hash: 'text', name: 'text', blob: 'bytes' } },
   'release-functions': { fields: { fns: 'numbers' } },
   // Its columns are checked against each other where the graph is taken in.

@@ -49,6 +49,8 @@ export interface RegisterClient {
   client: string;
   name: string;
   version: string;
+  /** Part of the cluster that it gets while other clients have work, too. Default 1. */
+  weight?: number;
 }
 
 /** Names a function that later graphs of this client use. */
@@ -97,10 +99,14 @@ export interface UpdateGraph {
   deps: number[];
   depOffsets: number[];
   options: TaskOptions;
-  /** Later graphs within this many ms share the generation of the first (fair order). */
+  /** Later graphs of this client within this many ms share the generation of the first. */
   fifoTimeout: number;
   /** Which of the tasks the client wants: all, or a list of cids. */
   wants: 'all' | number[];
+  /** Which of them runs first when several could; absent = in the order of their numbers. */
+  order?: number[];
+  /** The running task that submits them (its tid): they are done for its client, before the rest. */
+  parent?: number;
 }
 
 /** Wants keys that exist already, by name. */
@@ -385,6 +391,10 @@ export interface ComputeTasks {
   args: Uint8Array[];
   /** Three numbers a task: -user priority, generation, order. Smaller runs first. */
   priorities: number[];
+  /** Whose each task is, by the scheduler's number of the client; 0 = nobody's. */
+  owners?: number[];
+  /** Part of each owner in the worker beside others; absent = all have the same. */
+  weights?: number[];
   /** Expected ms of each execution (500 when unknown). */
   durations: number[];
   /** 1: a client wants the result, send small ones inline. */

@@ -301,8 +301,10 @@ export class Scheduler {
           connection.close(CLOSE.replaced, 'a client of this id is connected already');
           return null;
         }
+        const { weight = 1 } = first;
+        // First: it throws, and the link is closed, when the weight makes no sense.
+        this.apply({ type: 'add-client', client: id, name: first.name, weight });
         this.clients.set(id, connection);
-        this.apply({ type: 'add-client', client: id, name: first.name });
         const { name, kind } = this.options;
         connection.send({
           op: 'hello',

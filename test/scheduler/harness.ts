@@ -14,6 +14,16 @@ import type {
   TaskOptions
 } from '../../src/protocol/messages.ts';
 
+interface SubmitOptions {
+  fn?: string;
+  argBytes?: number;
+  /** Keys that the client wants; default all. */
+  wants?: string[];
+  /** Key of the running task that submits. */
+  parent?: string;
+  order?: number[];
+}
+
 export class Harness {
   readonly state: SchedulerState;
   now = 1000;
@@ -56,17 +66,17 @@ export class Harness {
     return worker;
   }
 
-  client(id: string): void {
-    this.handle({ type: 'add-client', client: id, name: id });
+  client(id: string, weight = 1): void {
+    this.handle({ type: 'add-client', client: id, name: id, weight });
   }
 
   /** Submits tasks as `{ key: [dependencies] }`, all of function `fn`. */
   submit(
     client: string,
     graph: Record<string, string[]>,
-    options: Partial<TaskOptions> & { fn?: string; argBytes?: number } = {}
+    options: Partial<TaskOptions> & SubmitOptions = {}
   ): void {
-    const { fn: name = 'f', argBytes = 1, ...rest } = options;
+    const { fn: name = 'f', argBytes = 1, wants, parent, order, ...rest } = options;
     const slot = `${client}/${name}`;
     let fn = this.functions.get(slot);
     if (fn === undefined) {
@@ -112,7 +122,9 @@ export class Harness {
           ...rest
         },
         fifoTimeout: 100,
-        wants: 'all'
+        wants: wants === undefined ? 'all' : wants.map(key => this.cid(client, key)),
+        ...(parent === undefined ? {} : { parent: this.task(parent).id }),
+        ...(order === undefined ? {} : { order })
       }
     });
   }
@@ -233,6 +245,17 @@ export class Harness {
     this.said = this.said.filter(one => {
       if (one.to !== 'worker' || one.worker !== worker || one.message.op !== op) return true;
       found.push(one.message as Extract<SchedulerToWorker, { op: Op }>);
+      return false;
+    });
+    return found;
+  }
+
+  /** All messages to a worker since the last call. */
+  everythingTo(worker: number): SchedulerToWorker[] {
+    const found: SchedulerToWorker[] = [];
+    this.said = this.said.filter(one => {
+      if (one.to !== 'worker' || one.worker !== worker) return true;
+      found.push(one.message);
       return false;
     });
     return found;

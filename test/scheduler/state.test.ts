@@ -123,6 +123,14 @@ describe('queue', () => {
 });
 
 describe('errors', () => {
+  it('does not make an input of a task that fails before the input has its turn', () => {
+    const h = setup();
+    h.submit('c', { 'bad-1': [] });
+    h.fail('bad-1');
+    h.submit('c', { 'a-1': ['bad-1'], 'b-1': [], 'c-1': ['a-1', 'b-1'] }, { wants: ['c-1'] });
+    expect(h.states('a-1', 'b-1', 'c-1')).toEqual(['erred', 'released', 'erred']);
+  });
+
   it('passes an error to all that stand on the task, naming who is to blame', () => {
     const h = setup();
     h.submit('c', { 'a-1': [], 'b-1': ['a-1'], 'c-1': ['b-1'] });

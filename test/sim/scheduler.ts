@@ -127,7 +127,8 @@ export class SimScheduler {
         for (const message of messages as ClientToScheduler[]) {
           if (message.op === 'register-client') {
             this.clients.set(id, client);
-            this.apply({ type: 'add-client', client: id, name: id });
+            const weight = id.endsWith('1') ? 3 : 1;
+            this.apply({ type: 'add-client', client: id, name: id, weight });
           } else if (message.op === 'request') {
             client.link.send(1, [this.answer(id, message)]);
           } else this.apply({ type: 'client-message', client: id, message });

@@ -198,13 +198,18 @@ export class SimWorker implements ExecutorHost {
     this.world.timer(Math.max(0, deadline - this.now + 1), () => this.tell({ op: 'tick' }));
   }
 
-  /** What is started goes before all that is left waiting for a slot. */
+  /** What is started goes before all that is left waiting for a slot; clients take turns. */
   private checkOrder(state: WorkerState, instructions: readonly Instruction[]): void {
     let last: Readonly<WorkerTask> | undefined;
     for (const one of instructions) if (one.op === 'execute') last = state.get(one.tid);
     if (last === undefined || last.resources !== null) return;
     for (const task of state.tasks.values()) {
-      if (task.state === 'ready' && comparePriority(task.priority, last.priority) < 0) {
+      if (task.state !== 'ready') continue;
+      const order =
+        task.owner === last.owner
+          ? comparePriority(task.priority, last.priority)
+          : task.priority[0] - last.priority[0];
+      if (order < 0) {
         throw new Error(
           `worker ${this.id} starts ${last.key} before ${task.key}, which is more urgent`
         );

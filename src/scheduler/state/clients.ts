@@ -4,6 +4,8 @@
  * A pseudo-client stands for a wish that no connected client holds: tasks that were fired and
  * forgotten, a published dataset. It wants keys as any client does, and is never told anything.
  */
+import { ProtocolError } from '../../base/errors.ts';
+import { Share } from '../../base/fair.ts';
 import { smallAdd, smallDelete } from '../../base/small-set.ts';
 import type { SchedulerState } from './state.ts';
 import type { FunctionRecord, Task } from './tasks.ts';
@@ -24,13 +26,19 @@ export class ClientRecord {
   readonly functions = new Map<number, FunctionRecord>();
   /** Nobody is connected under this record: nothing is sent to it. */
   readonly pseudo: boolean;
+  /** Its part in the workers. */
+  readonly share: Share;
+  /** Rises with every submission that comes later than the one before by its fifo timeout. */
+  generation = 0;
+  lastGraphAt = -Infinity;
   lastSeen: number;
   private nextCid = 1;
 
-  constructor(id: string, name: string, now: number, pseudo = false) {
+  constructor(id: string, name: string, now: number, share: Share, pseudo = false) {
     this.id = id;
     this.name = name;
     this.lastSeen = now;
+    this.share = share;
     this.pseudo = pseudo;
   }
 
@@ -40,11 +48,24 @@ export class ClientRecord {
   }
 }
 
+/** The largest weight a client may ask for. */
+const MOST_WEIGHT = 1000;
+
+export function addClient(state: SchedulerState, id: string, name: string, weight: number): void {
+  if (!(weight > 0 && weight <= MOST_WEIGHT)) {
+    throw new ProtocolError(
+      `The weight of a client must be above 0 and at most ${MOST_WEIGHT}, not ${weight}.`
+    );
+  }
+  const share = new Share(state.takeOwnerId(), weight);
+  state.clients.set(id, new ClientRecord(id, name, state.now, share));
+}
+
 /** The pseudo-client of this id, made when there is none. */
 export function pseudoClient(state: SchedulerState, id: string): ClientRecord {
   let client = state.pseudoClients.get(id);
   if (client === undefined) {
-    client = new ClientRecord(id, id, state.now, true);
+    client = new ClientRecord(id, id, state.now, new Share(0), true);
     state.pseudoClients.set(id, client);
   }
   return client;

@@ -26,7 +26,7 @@ function sentence(state: SchedulerState, task: Task): string {
       return processing(state, task);
     case 'queued':
       return (
-        `waits for room on a worker: ${state.queuedCount} such tasks wait, all ${state.runningWorkers.size} workers ` +
+        `waits for room on a worker: ${state.queued.count} such tasks wait, all ${state.runningWorkers.size} workers ` +
         `have as many as they need to stay busy.`
       );
     case 'no-worker':

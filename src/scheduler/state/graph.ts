@@ -9,23 +9,16 @@ import type { SchedulerState } from './state.ts';
 import type { Demands, Task } from './tasks.ts';
 import { failWith, recommend } from './transitions.ts';
 
+/** How far before its parent's generation a task comes that the parent has submitted. */
+const CHILD_STEP = 2 ** -20;
+
 export function updateGraph(
   state: SchedulerState,
   client: ClientRecord,
   message: UpdateGraph
 ): void {
   checkGraph(client, message);
-  if (state.now - state.lastGraphAt > message.fifoTimeout) state.generation++;
-  state.lastGraphAt = state.now;
-  const { options } = message;
-  const demands: Demands = {
-    priority: -options.priority,
-    generation: state.generation,
-    timeout: options.timeout,
-    workers: options.workers,
-    allowOtherWorkers: options.allowOtherWorkers,
-    resources: options.resources
-  };
+  const demands = demandsOf(state, client, message);
   const wanted = message.wants === 'all' ? null : new Set(message.wants);
   const fresh: Task[] = [];
   for (let i = 0; i < message.keys.length; i++) {
@@ -46,6 +39,28 @@ export function updateGraph(
     if (task.wants > 0) recommend(state, task, state.failures.has(task) ? 'erred' : 'waiting');
     else if (task.dependents === null) recommend(state, task, 'forgotten');
   }
+}
+
+/**
+ * What a running task submits is done for the task's own client, just before what that submitted
+ * next: the task waits for it.
+ */
+function demandsOf(state: SchedulerState, client: ClientRecord, message: UpdateGraph): Demands {
+  const { options } = message;
+  const parent = state.tasks.get(message.parent ?? 0)?.demands;
+  if (parent === undefined) {
+    if (state.now - client.lastGraphAt > message.fifoTimeout) client.generation++;
+    client.lastGraphAt = state.now;
+  }
+  return {
+    owner: parent?.owner ?? client.share,
+    priority: (parent?.priority ?? 0) - options.priority,
+    generation: parent === undefined ? client.generation : parent.generation - CHILD_STEP,
+    timeout: options.timeout,
+    workers: options.workers,
+    allowOtherWorkers: options.allowOtherWorkers,
+    resources: options.resources
+  };
 }
 
 function addTask(
@@ -78,7 +93,7 @@ function addTask(
     argEnd: message.argOffsets[i + 1] as number,
     deps,
     demands,
-    order: i,
+    order: message.order?.[i] ?? i,
     retries: message.options.retries
   });
   if (deps.length < inputs.length) state.repeats.set(task, inputs);
@@ -108,6 +123,12 @@ function checkGraph(client: ClientRecord, message: UpdateGraph): void {
     if (!(offset >= last && offset <= message.args.length)) bad('argOffsets must rise within args');
     last = offset;
   }
+  const { order, parent } = message;
+  if (order !== undefined) {
+    const fits = Array.isArray(order) && order.length === count && order.every(isPlace);
+    if (!fits) bad('order must have one place a task');
+  }
+  if (parent !== undefined && !isPlace(parent)) bad('parent must be the number of a task');
   const hasDeps = message.depOffsets.length > 0;
   if (hasDeps && message.depOffsets.length !== count + 1)
     bad('depOffsets must have one entry more than keys');
@@ -126,6 +147,10 @@ function checkGraph(client: ClientRecord, message: UpdateGraph): void {
         bad('dependencies must come before dependents');
     }
   }
+}
+
+function isPlace(value: unknown): boolean {
+  return Number.isInteger(value) && (value as number) >= 0;
 }
 
 function checkOptions(options: TaskOptions, bad: (what: string) => never): void {

@@ -79,7 +79,7 @@ export class Liveness {
 }
 
 function hasWork(state: SchedulerState): boolean {
-  if (state.queuedCount > 0 || state.unrunnable.size > 0) return true;
+  if (state.queued.count > 0 || state.unrunnable.size > 0) return true;
   for (const worker of state.workers.values()) if (worker.processing.size > 0) return true;
   return false;
 }

@@ -75,6 +75,7 @@ export class Outbox {
     message.fns.push(fn.id);
     message.args.push(task.args.subarray(task.argStart, task.argEnd));
     message.priorities.push(demands.priority, demands.generation, task.order);
+    message.owners?.push(demands.owner.id);
     message.durations.push(duration);
     message.wanted.push(task.wants > 0 ? 1 : 0);
     for (const dep of inputs) {
@@ -215,6 +216,7 @@ function emptyCompute(stimulus: string): ComputeTasks {
     fns: [],
     args: [],
     priorities: [],
+    owners: [],
     durations: [],
     wanted: [],
     depOffsets: [0],
@@ -227,8 +229,11 @@ function emptyCompute(stimulus: string): ComputeTasks {
 
 /** The optional columns exist only when a task of the batch needs them. */
 function addDemands(message: ComputeTasks, task: Task): void {
-  const { timeout, resources } = task.demands;
+  const { timeout, resources, owner } = task.demands;
   const earlier = message.tids.length - 1;
+  if (owner.weight !== 1 && message.weights === undefined)
+    message.weights = Array<number>(earlier).fill(1);
+  message.weights?.push(owner.weight);
   if (timeout > 0 && message.timeouts === undefined)
     message.timeouts = Array<number>(earlier).fill(0);
   message.timeouts?.push(timeout);

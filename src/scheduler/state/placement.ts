@@ -4,9 +4,10 @@
  * what consumes them. Every other task goes at once to the worker that is expected to start it
  * first: least work ahead plus missing inputs, among those that hold an input.
  *
- * Room: `worker-saturation` tasks a thread, or as many as fill 20 ms when they are known to be
+ * Room, for each client: `worker-saturation` tasks a thread, or as many as fill 20 ms when they are known to be
  * shorter, so that a worker does not stand idle for the length of a round trip.
  */
+import type { Share } from '../../base/fair.ts';
 import { smallFirst, smallList } from '../../base/small-set.ts';
 import type { ErrorRecord } from '../../protocol/messages.ts';
 import type { SchedulerState } from './state.ts';
@@ -63,7 +64,7 @@ function room(state: SchedulerState, worker: WorkerRecord, task: Task): number {
       threads * Math.min(PREFETCH_TASKS, Math.floor(PREFETCH_MS / Math.max(duration, 0.001)))
     );
   }
-  return slots - (worker.processing.size - worker.longRunning);
+  return slots - (worker.load.get(task.demands.owner) ?? 0);
 }
 
 function workerWithRoom(state: SchedulerState, task: Task): WorkerRecord | null {
@@ -79,18 +80,13 @@ function workerWithRoom(state: SchedulerState, task: Task): WorkerRecord | null 
   return chosen;
 }
 
-/** Queued tasks to workers, while there is room. */
+/** A queued task that a worker has room for, or null. */
 export function nextQueued(state: SchedulerState): Task | null {
-  const heap = state.queued;
-  for (;;) {
-    const task = heap.peek();
-    if (task === undefined) return null;
-    if (task.state === 'queued' && task.recommended === null) {
-      return workerWithRoom(state, task) === null ? null : task;
-    }
-    if (task.state === 'queued') return null;
-    heap.pop();
+  if (state.queued.count === 0) return null;
+  for (const task of state.queued.heads()) {
+    if (task.recommended === null && workerWithRoom(state, task) !== null) return task;
   }
+  return null;
 }
 
 function leastBusy(state: SchedulerState, workers: ReadonlySet<WorkerRecord>): WorkerRecord | null {
@@ -192,6 +188,8 @@ export function startProcessing(state: SchedulerState, task: Task, worker: Worke
   task.occupancy = expectedDuration(task) + missingBytes(task, worker) / BANDWIDTH;
   worker.occupancy += task.occupancy;
   worker.processing.add(task);
+  const { owner } = task.demands;
+  worker.load.set(owner, (worker.load.get(owner) ?? 0) + 1);
 }
 
 export function stopProcessing(task: Task): void {
@@ -201,10 +199,17 @@ export function stopProcessing(task: Task): void {
   worker.occupancy =
     worker.processing.size === 0 ? 0 : Math.max(0, worker.occupancy - task.occupancy);
   if (task.longRunning) worker.longRunning--;
+  else leaveLoad(worker, task.demands.owner);
   task.occupancy = 0;
   task.longRunning = false;
   task.processingOn = null;
   task.runId = -1;
+}
+
+function leaveLoad(worker: WorkerRecord, owner: Share): void {
+  const left = (worker.load.get(owner) ?? 0) - 1;
+  if (left > 0) worker.load.set(owner, left);
+  else worker.load.delete(owner);
 }
 
 /** The task left its thread slot: it weighs nothing any more. */
@@ -213,6 +218,7 @@ export function markLongRunning(task: Task): void {
   if (worker === null || task.longRunning) return;
   task.longRunning = true;
   worker.longRunning++;
+  leaveLoad(worker, task.demands.owner);
   worker.occupancy = Math.max(0, worker.occupancy - task.occupancy);
   task.occupancy = 0;
 }

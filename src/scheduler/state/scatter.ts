@@ -10,15 +10,6 @@ import type { WorkerRecord } from './workers.ts';
 
 const EMPTY = new Uint8Array(0);
 
-const NO_DEMANDS: Demands = {
-  priority: 0,
-  generation: 0,
-  timeout: 0,
-  workers: null,
-  allowOtherWorkers: false,
-  resources: null
-};
-
 /** Numbers and workers for values that a client is about to put on workers itself. */
 export function planScatter(
   state: SchedulerState,
@@ -47,7 +38,15 @@ export function scattered(state: SchedulerState, client: ClientRecord, message: 
     if (!state.gaveOut(tid)) throw new ProtocolError(`Task number ${tid} was never given out.`);
     let task = state.byKey.get(key);
     if (task === undefined) {
-      const demands = { ...NO_DEMANDS, generation: state.generation };
+      const demands: Demands = {
+        owner: client.share,
+        priority: 0,
+        generation: client.generation,
+        timeout: 0,
+        workers: null,
+        allowOtherWorkers: false,
+        resources: null
+      };
       const plain = {
         fn: null,
         args: EMPTY,

@@ -6,20 +6,21 @@
  * Bad input from a peer throws ProtocolError before anything has changed; stale input (a result of
  * a run that was given up, a message about a forgotten task) is answered or ignored, never an error.
  */
-import { Heap } from '../../base/heap.ts';
 import { smallAdd, smallList } from '../../base/small-set.ts';
 import type { ClientToScheduler, ErrorRecord, WorkerToScheduler } from '../../protocol/messages.ts';
 import { clientMessage, removeClient } from './client-events.ts';
-import { ClientRecord } from './clients.ts';
+import { addClient } from './clients.ts';
+import type { ClientRecord } from './clients.ts';
 import type { Dataset } from './lasting.ts';
 import { noWorkerRecord } from './failures.ts';
 import { Outbox } from './outbox.ts';
 import type { Instruction } from './outbox.ts';
 import { nextQueued } from './placement.ts';
+import { TaskQueue } from './queue.ts';
 import { StreamRecorder } from './recorder.ts';
 import { planScatter } from './scatter.ts';
 import { Story } from './story.ts';
-import { FunctionRecord, Task, TaskGroup, TaskPrefix, runsBefore } from './tasks.ts';
+import { FunctionRecord, Task, TaskGroup, TaskPrefix } from './tasks.ts';
 import type { TaskSpec } from './tasks.ts';
 import { failWith, recommend, runTransitions } from './transitions.ts';
 import { addWorker, removeWorker, workerMessage } from './worker-events.ts';
@@ -51,7 +52,7 @@ export type SchedulerEvent =
   | { type: 'add-worker'; worker: number; facts: WorkerFacts }
   /** `expected`: asked for, so that what it executed is not to blame. */
   | { type: 'remove-worker'; worker: number; reason: string; expected: boolean }
-  | { type: 'add-client'; client: string; name: string }
+  | { type: 'add-client'; client: string; name: string; weight?: number }
   | { type: 'remove-client'; client: string }
   | { type: 'worker-message'; worker: number; message: WorkerToScheduler }
   | { type: 'client-message'; client: string; message: ClientToScheduler }
@@ -70,9 +71,7 @@ export class SchedulerState {
   /** See clients.ts: wishes that outlive the client that had them. */
   readonly pseudoClients = new Map<string, ClientRecord>();
   readonly datasets = new Map<string, Dataset>();
-  readonly queued = new Heap<Task>(runsBefore);
-  /** Tasks in state queued; the heap may hold stale entries beside them. */
-  queuedCount = 0;
+  readonly queued = new TaskQueue();
   /** Tasks in state no-worker, and since when. */
   readonly unrunnable = new Map<Task, number>();
   /** Running tasks that a forced cancel kills, during one event. */
@@ -94,8 +93,7 @@ export class SchedulerState {
   private nextTask = 1;
   private nextFunction = 1;
   private stimuli = 0;
-  generation = 0;
-  lastGraphAt = -Infinity;
+  private nextOwner = 1;
   private lastGroup: TaskGroup | null = null;
 
   constructor(options: SchedulerOptions) {
@@ -123,8 +121,7 @@ export class SchedulerState {
       case 'remove-worker':
         return removeWorker(this, event.worker, event.reason, event.expected);
       case 'add-client':
-        this.clients.set(event.client, new ClientRecord(event.client, event.name, this.now));
-        return;
+        return addClient(this, event.client, event.name, event.weight ?? 1);
       case 'remove-client':
         return removeClient(this, event.client);
       case 'worker-message': {
@@ -149,12 +146,7 @@ export class SchedulerState {
       // No room after all would come back as queued: then everything waits for the next event.
       if (task.state === 'queued') break;
     }
-    if (this.queued.size > 1000 && this.queued.size > 2 * this.queuedCount) {
-      const seen = new Set<Task>();
-      this.queued.retain(
-        task => task.state === 'queued' && !seen.has(task) && seen.add(task) !== undefined
-      );
-    }
+    this.queued.compact();
   }
 
   // ---------------------------------------------------------------- books
@@ -234,6 +226,11 @@ export class SchedulerState {
   /** A number for a task that is about to be. */
   takeTaskId(): number {
     return this.nextTask++;
+  }
+
+  /** A number for a client that shares the workers with others. */
+  takeOwnerId(): number {
+    return this.nextOwner++;
   }
 
   /** Whether a task ever had, or was promised, this number. */

@@ -2,6 +2,7 @@
  * What the scheduler knows of a task, its function, its prefix (all tasks of one function name) and
  * its group (the tasks of one map). Fields are written by the state room only.
  */
+import type { Share } from '../../base/fair.ts';
 import type { SmallSet } from '../../base/small-set.ts';
 import type { ErrorRecord } from '../../protocol/messages.ts';
 import type { Binding } from './clients.ts';
@@ -73,6 +74,8 @@ export class TaskGroup {
 
 /** What tasks of one submission share, one object for all of them. */
 export interface Demands {
+  /** The client it is done for. */
+  owner: Share;
   /** -user priority */
   priority: number;
   generation: number;
@@ -167,11 +170,15 @@ export function isActive(state: TaskState): boolean {
   );
 }
 
-/** Runs before: user priority, generation, order in its graph, age. */
+/**
+ * Runs before: user priority, generation, order in its graph, age. Between clients only what users
+ * said counts; workers take turns between them (queue.ts).
+ */
 export function runsBefore(a: Task, b: Task): boolean {
   const x = a.demands;
   const y = b.demands;
   if (x.priority !== y.priority) return x.priority < y.priority;
+  if (x.owner !== y.owner) return x.owner.id < y.owner.id;
   if (x.generation !== y.generation) return x.generation < y.generation;
   if (a.order !== b.order) return a.order < b.order;
   return a.id < b.id;

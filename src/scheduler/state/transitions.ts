@@ -87,6 +87,8 @@ function releasedWaiting(state: SchedulerState, task: Task): void {
     if (task.needed) failWith(state, task, lostRecord(task));
     return;
   }
+  // What needed it has failed since this was recommended.
+  if (!task.needed) return settleReleased(state, task);
   if (task.countedDone) {
     task.countedDone = false;
     task.group.prefix.done--;
@@ -129,11 +131,10 @@ function toProcessing(state: SchedulerState, task: Task): void {
       state.unrunnable.delete(task);
       enter(state, task, 'queued');
       state.queued.push(task);
-      state.queuedCount++;
     }
     return;
   }
-  if (task.state === 'queued') state.queuedCount--;
+  if (task.state === 'queued') state.queued.count--;
   if (choice === null) {
     if (task.state !== 'no-worker') {
       enter(state, task, 'no-worker');
@@ -234,7 +235,7 @@ function waitingReleased(state: SchedulerState, task: Task): void {
 }
 
 function queuedReleased(state: SchedulerState, task: Task): void {
-  state.queuedCount--;
+  state.queued.count--;
   waitingReleased(state, task);
 }
 
@@ -256,7 +257,7 @@ function waitingErred(state: SchedulerState, task: Task): void {
 }
 
 function queuedErred(state: SchedulerState, task: Task): void {
-  state.queuedCount--;
+  state.queued.count--;
   waitingErred(state, task);
 }
 

@@ -18,9 +18,9 @@ export function validate(state: SchedulerState): void {
     if (task.state === 'no-worker') unrunnable++;
   }
   check(
-    queued === state.queuedCount,
+    queued === state.queued.count,
     null,
-    `queuedCount is ${state.queuedCount}, ${queued} tasks are queued`
+    `queued.count is ${state.queued.count}, ${queued} tasks are queued`
   );
   check(unrunnable === state.unrunnable.size, null, 'unrunnable differs from the no-worker tasks');
   check(state.byKey.size === state.tasks.size, null, 'byKey and tasks differ in size');
@@ -131,7 +131,10 @@ function checkBooks(state: SchedulerState): void {
     if (running) threads += worker.facts.nthreads;
     let occupancy = 0;
     let longRunning = 0;
+    const load = new Map(worker.load);
     for (const task of worker.processing) {
+      const { owner } = task.demands;
+      if (!task.longRunning) load.set(owner, (load.get(owner) ?? 0) - 1);
       check(task.processingOn === worker, task, `worker ${worker.id} thinks it processes it`);
       occupancy += task.occupancy;
       if (task.longRunning) longRunning++;
@@ -140,6 +143,11 @@ function checkBooks(state: SchedulerState): void {
       Math.abs(occupancy - worker.occupancy) < 1,
       null,
       `worker ${worker.id}: occupancy drifted`
+    );
+    check(
+      [...load.values()].every(left => left === 0),
+      null,
+      `worker ${worker.id}: load is wrong`
     );
     check(longRunning === worker.longRunning, null, `worker ${worker.id}: longRunning is wrong`);
     let nbytes = 0;

@@ -1,4 +1,5 @@
 /** What the scheduler knows of a worker. Written by the state room only. */
+import type { Share } from '../../base/fair.ts';
 import type { WorkerMetrics } from '../../protocol/messages.ts';
 import type { Task } from './tasks.ts';
 
@@ -24,6 +25,8 @@ export class WorkerRecord {
   readonly hasWhat = new Set<Task>();
   readonly processing = new Set<Task>();
   longRunning = 0;
+  /** Tasks that need a slot, by the client they are done for. */
+  readonly load = new Map<Share, number>();
   /** ms of work it is expected to have. */
   occupancy = 0;
   /** Bytes of the values it holds. */

@@ -10,8 +10,9 @@ import type {
   WorkerToScheduler
 } from '../../protocol/messages.ts';
 import type { Instruction } from './events.ts';
-import { TaskHeap } from './heap.ts';
-import { WorkerTask } from './tasks.ts';
+import { FairServer, Share } from '../../base/fair.ts';
+import { FairHeap } from './fair-heap.ts';
+import { NOBODY, WorkerTask } from './tasks.ts';
 import type { Priority, WorkerTaskState } from './tasks.ts';
 
 /** Everything a worker's state is told when it is made. */
@@ -90,8 +91,12 @@ export class StoryLog {
 export class WorkerCore {
   readonly options: Required<Omit<WorkerStateOptions, 'resources'>>;
   readonly tasks = new Map<number, WorkerTask>();
-  readonly ready = new TaskHeap();
-  readonly constrained = new TaskHeap();
+  /** Clients share the slots of this worker by what their tasks take. */
+  readonly fair = new FairServer();
+  /** By the scheduler's number of the client. */
+  readonly shares = new Map<number, Share>();
+  readonly ready = new FairHeap(this.fair);
+  readonly constrained = new FairHeap(this.fair);
   /** Handed to executors, cancelled ones included. */
   readonly executing = new Set<WorkerTask>();
   readonly longRunning = new Set<WorkerTask>();
@@ -99,7 +104,7 @@ export class WorkerCore {
   /** Executions that have begun and have a deadline. */
   readonly timed = new Set<WorkerTask>();
   /** Tasks to fetch, by peer that holds them. */
-  readonly needed = new Map<number, TaskHeap>();
+  readonly needed = new Map<number, FairHeap>();
   readonly hasWhat = new Map<number, Set<WorkerTask>>();
   /** The one request out to each peer. */
   readonly gathering = new Map<number, { tasks: WorkerTask[]; nbytes: number }>();
@@ -172,6 +177,18 @@ export class WorkerCore {
       this.tasks.set(tid, task);
     }
     return task;
+  }
+
+  /** The share of a client in this worker. */
+  shareOf(owner: number, weight: number): Share {
+    if (owner === 0) return NOBODY;
+    let share = this.shares.get(owner);
+    if (share === undefined) {
+      share = new Share(owner, weight);
+      this.shares.set(owner, share);
+    }
+    share.weight = weight;
+    return share;
   }
 
   /** The last recommendation about a task wins. */

@@ -4,9 +4,9 @@
  * in it as fit; a limit on requests and on bytes under way.
  */
 import type { WorkerCore } from './core.ts';
-import { comparePriority } from './tasks.ts';
-import type { Priority, WorkerTask } from './tasks.ts';
-import type { TaskHeap } from './heap.ts';
+import type { FairHeap } from './fair-heap.ts';
+import { compareTasks } from './tasks.ts';
+import type { WorkerTask } from './tasks.ts';
 import { transition } from './transitions.ts';
 
 /** The limit on the number of requests does not count below this many bytes under way. */
@@ -14,8 +14,9 @@ const FREE_BYTES = 10e6;
 
 interface Candidate {
   worker: number;
-  heap: TaskHeap;
-  priority: Priority;
+  heap: FairHeap;
+  /** The most urgent task to get from it. */
+  top: WorkerTask;
   remote: boolean;
   count: number;
   lot: number;
@@ -53,7 +54,7 @@ function findCandidates(core: WorkerCore): Candidate[] {
     if (top === undefined) continue;
     const remote = core.peers.get(worker)?.host !== core.options.host;
     const lot = core.nextRandom();
-    candidates.push({ worker, heap, priority: top.priority, remote, count: heap.size, lot });
+    candidates.push({ worker, heap, top, remote, count: heap.size, lot });
   }
   return candidates;
 }
@@ -69,7 +70,7 @@ function takeBest(core: WorkerCore, candidates: Candidate[]): Candidate | null {
       if (best > i) best--;
       continue;
     }
-    candidate.priority = top.priority;
+    candidate.top = top;
     candidate.count = candidate.heap.size;
     if (best < 0 || comesBefore(candidate, candidates[best] as Candidate)) best = i;
   }
@@ -77,14 +78,14 @@ function takeBest(core: WorkerCore, candidates: Candidate[]): Candidate | null {
 }
 
 function comesBefore(a: Candidate, b: Candidate): boolean {
-  const order = comparePriority(a.priority, b.priority);
+  const order = a.top === b.top ? 0 : compareTasks(a.top, b.top);
   if (order !== 0) return order < 0;
   if (a.remote !== b.remote) return b.remote;
   if (a.count !== b.count) return a.count > b.count;
   return a.lot < b.lot;
 }
 
-function selectTasks(core: WorkerCore, heap: TaskHeap): WorkerTask[] {
+function selectTasks(core: WorkerCore, heap: FairHeap): WorkerTask[] {
   const tasks: WorkerTask[] = [];
   const left = bytesLimit(core) - core.incomingBytes;
   let nbytes = 0;

@@ -25,8 +25,9 @@ import type {
   WorkerEvent
 } from './events.ts';
 import { endGather } from './gather.ts';
-import { endExecution, learnDuration } from './ready.ts';
+import { endExecution, learnDuration } from './slots.ts';
 import { REPLICA_PRIORITY } from './tasks.ts';
+import type { Share } from '../../base/fair.ts';
 import type { Priority, WorkerTask } from './tasks.ts';
 import { linkDependencies, raisePriority, removeHolder, setHolders } from './transitions.ts';
 
@@ -97,6 +98,7 @@ function computeTasks(core: WorkerCore, message: ComputeTasks): void {
       -++core.arrivals
     ];
     const task = core.ensureTask(tid, message.keys[i] as string, priority);
+    const owner = core.shareOf(message.owners?.[i] ?? 0, message.weights?.[i] ?? 1);
     const runId = message.runIds[i] as number;
     const again = task.runId === runId;
     task.runId = runId;
@@ -116,7 +118,7 @@ function computeTasks(core: WorkerCore, message: ComputeTasks): void {
         if (task.state === 'error' && again && task.error !== null) {
           core.reportErred(task, task.error);
         } else {
-          setSpec(core, task, message, i, priority);
+          setSpec(core, task, message, i, priority, owner);
           core.recommend(task, 'waiting');
         }
     }
@@ -128,7 +130,8 @@ function setSpec(
   task: WorkerTask,
   message: ComputeTasks,
   i: number,
-  priority: Priority
+  priority: Priority,
+  owner: Share
 ): void {
   task.priority = priority;
   task.acquire = false;
@@ -141,7 +144,10 @@ function setSpec(
   task.inline = null;
   task.timeout = message.timeouts?.[i] ?? 0;
   // What an execution that still goes on holds must be given back as it was taken.
-  if (task.execution === 0) task.resources = message.resources?.[i] ?? null;
+  if (task.execution === 0) {
+    task.resources = message.resources?.[i] ?? null;
+    task.owner = owner;
+  }
   const first = message.depOffsets[i] as number;
   const last = message.depOffsets[i + 1] as number;
   const deps: WorkerTask[] = [];
@@ -151,7 +157,7 @@ function setSpec(
     if (dep.state === 'memory') continue;
     if (dep.comingFrom < 0) dep.nbytes = message.depNbytes[j] as number;
     setHolders(core, dep, message.depHolders[j] ?? EMPTY);
-    raisePriority(core, dep, priority);
+    raisePriority(core, dep, priority, owner);
   }
   linkDependencies(core, task, deps);
 }
@@ -246,35 +252,38 @@ function dropPeer(core: WorkerCore, worker: number): void {
 
 // ------------------------------------------------------------------ executions
 
-/** The task, if the event is about the execution that is going on; its end is noted. */
-function endOf(core: WorkerCore, tid: number, runId: number): WorkerTask | null {
+/** The task, if the event is about the execution that is going on; its end after so many ms is noted. */
+function endOf(core: WorkerCore, tid: number, runId: number, took: number): WorkerTask | null {
   const task = core.tasks.get(tid);
   if (task === undefined || task.execution === 0 || task.execution !== runId) return null;
-  endExecution(core, task);
+  endExecution(core, task, took);
   return task;
 }
 
 function executeSuccess(core: WorkerCore, event: ExecuteSuccess): void {
   for (let i = 0; i < event.tids.length; i++) {
     const tid = event.tids[i] as number;
-    const task = endOf(core, tid, event.runIds[i] as number);
+    const took = event.durations[i] as number;
+    const known = core.tasks.get(tid);
+    const seceded = known !== undefined && core.longRunning.has(known);
+    const task = endOf(core, tid, event.runIds[i] as number, took);
     if (task === null) {
       if (core.tasks.get(tid)?.state !== 'memory') core.dropData(tid);
       continue;
     }
-    learnDuration(core, task.fn, event.durations[i] as number);
+    if (!seceded) learnDuration(core, task.fn, took);
     task.nbytes = event.nbytes[i] as number;
     task.type = event.types[i] as string;
     task.lane = event.lanes[i] as number;
     task.start = event.starts[i] as number;
-    task.took = event.durations[i] as number;
+    task.took = took;
     task.inline = event.inline[i] as Uint8Array | null;
     core.recommend(task, 'memory');
   }
 }
 
 function executeFailure(core: WorkerCore, event: ExecuteFailure): void {
-  const task = endOf(core, event.tid, event.runId);
+  const task = endOf(core, event.tid, event.runId, event.duration);
   if (task === null) return;
   task.lane = event.lane;
   task.start = event.start;
@@ -284,13 +293,13 @@ function executeFailure(core: WorkerCore, event: ExecuteFailure): void {
 }
 
 function executeReschedule(core: WorkerCore, tid: number, runId: number): void {
-  const task = endOf(core, tid, runId);
+  const task = endOf(core, tid, runId, 0);
   if (task !== null) core.recommend(task, 'rescheduled');
 }
 
 function executeReturned(core: WorkerCore, event: ExecuteReturned): void {
   event.tids.forEach((tid, i) => {
-    const task = endOf(core, tid, event.runIds[i] as number);
+    const task = endOf(core, tid, event.runIds[i] as number, 0);
     if (task !== null) runAgain(core, task);
   });
 }
@@ -302,7 +311,8 @@ function runAgain(core: WorkerCore, task: WorkerTask): void {
 }
 
 function executionKilled(core: WorkerCore, event: ExecutionKilled): void {
-  const task = endOf(core, event.tid, event.runId);
+  const known = core.tasks.get(event.tid);
+  const task = endOf(core, event.tid, event.runId, known?.handedMs ?? 0);
   if (task === null) return;
   if (task.killing !== 'timeout' || task.state === 'cancelled' || task.state === 'resumed') {
     return runAgain(core, task);
@@ -334,6 +344,7 @@ function secede(core: WorkerCore, event: Secede): void {
   const task = core.tasks.get(event.tid);
   if (task === undefined || task.execution === 0 || task.execution !== event.runId) return;
   task.took = event.duration;
+  learnDuration(core, task.fn, event.duration);
   core.recommend(task, 'long-running');
 }
 

@@ -9,7 +9,8 @@
  * of its executor.
  */
 import type { WorkerCore } from './core.ts';
-import { comparePriority } from './tasks.ts';
+import { takeSlot } from './slots.ts';
+import { compareTasks } from './tasks.ts';
 import type { WorkerTask } from './tasks.ts';
 import { transition } from './transitions.ts';
 
@@ -18,8 +19,6 @@ const SHORT_MS = 1;
 const SHORT_AHEAD = 64;
 /** Tasks expected to take longer than this are handed over only to a free slot. */
 const LONG_MS = 50;
-/** Weight of the last execution in the mean of its function. */
-const LEARN = 0.5;
 
 /** Hands tasks to executors as long as there is room for the next one. */
 export function ensureComputing(core: WorkerCore): void {
@@ -31,8 +30,7 @@ export function ensureComputing(core: WorkerCore): void {
     if (!hasRoom(core, task, expected)) return;
     core.ready.delete(task);
     core.constrained.delete(task);
-    task.handedMs = expected;
-    core.handedMs += expected;
+    takeSlot(core, task, expected);
     transition(core, task, 'executing');
   }
 }
@@ -43,7 +41,7 @@ function nextTask(core: WorkerCore): WorkerTask | null {
   const constrained = core.constrained.peek() ?? null;
   if (constrained === null || !resourcesFree(core, constrained)) return ready;
   if (ready === null) return constrained;
-  return comparePriority(constrained.priority, ready.priority) < 0 ? constrained : ready;
+  return compareTasks(constrained, ready) < 0 ? constrained : ready;
 }
 
 function resourcesFree(core: WorkerCore, task: WorkerTask): boolean {
@@ -60,24 +58,4 @@ function hasRoom(core: WorkerCore, task: WorkerTask, expected: number): boolean 
   if (task.timeout > 0 || task.resources !== null || expected > LONG_MS) return false;
   const depth = expected < SHORT_MS ? 1 + SHORT_AHEAD : 2;
   return handed < nthreads * depth && core.handedMs + expected <= nthreads * LONG_MS;
-}
-
-/** Learns from a finished execution. */
-export function learnDuration(core: WorkerCore, fn: number, ms: number): void {
-  const mean = core.measured.get(fn);
-  core.measured.set(fn, mean === undefined ? ms : mean + LEARN * (ms - mean));
-}
-
-/** The execution has ended, however it did: its slot and resources are free. */
-export function endExecution(core: WorkerCore, task: WorkerTask): void {
-  if (core.executing.delete(task)) {
-    core.handedMs = core.executing.size === 0 ? 0 : Math.max(0, core.handedMs - task.handedMs);
-    task.handedMs = 0;
-  }
-  core.longRunning.delete(task);
-  core.timed.delete(task);
-  for (const [name, amount] of Object.entries(task.resources ?? {})) {
-    core.available[name] = (core.available[name] ?? 0) + amount;
-  }
-  task.done = true;
 }

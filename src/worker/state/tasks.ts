@@ -6,6 +6,7 @@
  * are the tasks of this worker that are not finished and need this one. A finished or released
  * task unlinks itself, so that a record without dependents can be forgotten.
  */
+import { Share, compareShares } from '../../base/fair.ts';
 import type { ErrorRecord } from '../../protocol/messages.ts';
 
 export const WORKER_STATES = [
@@ -33,6 +34,9 @@ export type Priority = readonly [number, number, number, number];
 /** Fetches that no task of this worker waits for: after ordinary tasks, before unimportant ones. */
 export const REPLICA_PRIORITY: Priority = [1, Number.NEGATIVE_INFINITY, 0, 0];
 
+/** Owner of copies that nobody has asked to compute with. */
+export const NOBODY = new Share(0);
+
 const NO_BYTES = new Uint8Array(0);
 
 export class WorkerTask {
@@ -53,6 +57,8 @@ export class WorkerTask {
   fn = 0;
   args: Uint8Array = NO_BYTES;
   priority: Priority;
+  /** Whose task it is; what it costs is charged there. */
+  owner: Share = NOBODY;
   /** ms the scheduler expects of an execution. */
   duration = 500;
   /** Expected ms that were added to the worker's total when it was handed to an executor. */
@@ -99,7 +105,17 @@ export class WorkerTask {
   }
 }
 
-/** Negative when a comes before b. */
+/**
+ * Negative when a comes before b. Tasks of one client go by their priorities; between clients only
+ * what users said counts, then whose turn it is.
+ */
+export function compareTasks(a: WorkerTask, b: WorkerTask): number {
+  if (a.owner === b.owner) return comparePriority(a.priority, b.priority);
+  if (a.priority[0] !== b.priority[0]) return a.priority[0] - b.priority[0];
+  return compareShares(a.owner, b.owner);
+}
+
+/** Negative when a comes before b; of tasks of one client. */
 export function comparePriority(a: Priority, b: Priority): number {
   for (let i = 0; i < 4; i++) {
     const left = a[i] as number;

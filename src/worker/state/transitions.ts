@@ -6,7 +6,9 @@
  */
 import { InvalidTransitionError } from '../../base/errors.ts';
 import type { WorkerCore } from './core.ts';
-import { TaskHeap } from './heap.ts';
+import type { Share } from '../../base/fair.ts';
+import { FairHeap } from './fair-heap.ts';
+import { leaveSlot } from './slots.ts';
 import { comparePriority } from './tasks.ts';
 import type { Priority, WorkerTask, WorkerTaskState } from './tasks.ts';
 
@@ -279,21 +281,18 @@ function startAgain(core: WorkerCore, task: WorkerTask): void {
 
 function executingLongRunning(core: WorkerCore, task: WorkerTask): void {
   task.state = 'long-running';
-  leaveSlot(core, task);
+  secedeSlot(core, task);
   core.send({ op: 'long-running', tid: task.tid, runId: task.runId, duration: task.took });
 }
 
-function leaveSlot(core: WorkerCore, task: WorkerTask): void {
-  if (!core.executing.delete(task)) return;
-  core.handedMs = Math.max(0, core.handedMs - task.handedMs);
-  task.handedMs = 0;
-  core.longRunning.add(task);
+function secedeSlot(core: WorkerCore, task: WorkerTask): void {
+  if (leaveSlot(core, task, task.took)) core.longRunning.add(task);
 }
 
 /** It seceded after it was cancelled: the scheduler hears of that if it is wanted again. */
 function secedeUnwanted(core: WorkerCore, task: WorkerTask): void {
   task.previous = 'long-running';
-  leaveSlot(core, task);
+  secedeSlot(core, task);
 }
 
 function cancelExecution(core: WorkerCore, task: WorkerTask): void {
@@ -336,7 +335,7 @@ function toFetch(core: WorkerCore, task: WorkerTask): void {
 
 function joinNeeded(core: WorkerCore, task: WorkerTask, worker: number): void {
   let heap = core.needed.get(worker);
-  if (heap === undefined) core.needed.set(worker, (heap = new TaskHeap()));
+  if (heap === undefined) core.needed.set(worker, (heap = new FairHeap()));
   heap.add(task);
 }
 
@@ -477,11 +476,19 @@ function resumedReleased(core: WorkerCore, task: WorkerTask): void {
 
 // ------------------------------------------------------------------ holders
 
-/** A more urgent task has come to need it. */
-export function raisePriority(core: WorkerCore, task: WorkerTask, priority: Priority): void {
-  if (comparePriority(priority, task.priority) >= 0) return;
+/** A more urgent task has come to need it. Of several clients that need it, the first pays. */
+export function raisePriority(
+  core: WorkerCore,
+  task: WorkerTask,
+  priority: Priority,
+  owner: Share
+): void {
+  const known = task.owner === owner || task.owner.id === 0;
+  if (known ? comparePriority(priority, task.priority) >= 0 : priority[0] >= task.priority[0])
+    return;
   if (task.state === 'fetch') leaveNeeded(core, task);
   task.priority = priority;
+  task.owner = owner;
   if (task.state === 'fetch') {
     for (const worker of task.holders ?? []) joinNeeded(core, task, worker);
   }

@@ -9,6 +9,7 @@ export type {
   SchedulerInfo,
   StoryLine
 } from './client/client.ts';
+export type { CallStack } from './client/diagnostics.ts';
 export { AsCompleted, asCompleted, wait } from './client/collect.ts';
 export type { WaitResult } from './client/collect.ts';
 export { Future } from './client/future.ts';

@@ -18,6 +18,8 @@ import {
   unpackFrames
 } from '../serialize/value.ts';
 import type { Serialized } from '../serialize/value.ts';
+import { fetchCallStacks } from './diagnostics.ts';
+import type { CallStack } from './diagnostics.ts';
 import { errorOf, localRecord } from './failure.ts';
 import { Future } from './future.ts';
 import { fetchDataset, publish } from './lasting.ts';
@@ -414,6 +416,17 @@ export class Client {
         return `${key.key}: never sent. ${error.message}`;
     }
     return (await this.session.request('explain', { key: keyOf(key) })) as string;
+  }
+  /**
+   * What the running tasks (all, or these) execute at this moment: their JavaScript stacks, also out
+   * of a loop that never gives way. They are stopped for some milliseconds and go on.
+   */
+  async callStacks(
+    futures?: Iterable<Future | string>,
+    options: WaitOptions = {}
+  ): Promise<CallStack[]> {
+    const keys = futures === undefined ? null : [...futures].map(keyOf);
+    return fetchCallStacks(this.session, keys, options.timeout ?? 2);
   }
   /** The cluster and its workers (`members`, by address). */
   async schedulerInfo(): Promise<SchedulerInfo> {

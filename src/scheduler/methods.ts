@@ -5,9 +5,9 @@
 import type { RequestHandler } from '../comm/rpc.ts';
 import { smallList } from '../base/small-set.ts';
 import { ConfigError } from '../base/errors.ts';
+import { diagnosticMethods } from './diagnostics.ts';
 import type { Scheduler, WorkerLink } from './scheduler.ts';
 import { checkMessage } from '../protocol/check.ts';
-import { explain } from './state/explain.ts';
 import type { Dataset } from './state/lasting.ts';
 import type { Task } from './state/tasks.ts';
 
@@ -20,6 +20,7 @@ export function clientMethods(
   const task = (cid: number): Task | undefined =>
     state.clients.get(clientId)?.bindings.get(cid)?.task;
   const methods: Record<string, RequestHandler> = {
+    ...diagnosticMethods(scheduler),
     /** Holders of keys: by the client's numbers, for fetching. */
     locate: ({ cids }: { cids: number[] }) => ({
       states: cids.map(cid => task(cid)?.state ?? 'forgotten'),
@@ -38,8 +39,6 @@ export function clientMethods(
       ),
     'has-what': () => byWorker(scheduler, worker => [...worker.hasWhat].map(one => one.key)),
     processing: () => byWorker(scheduler, worker => [...worker.processing].map(one => one.key)),
-    story: ({ keys }: { keys: string[] }) => state.story.select(line => keys.includes(line.key)),
-    explain: ({ key }: { key: string }) => explain(state, key),
     'scheduler-info': () => ({
       ...scheduler.info(),
       members: byWorker(scheduler, worker => ({

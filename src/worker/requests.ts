@@ -2,6 +2,7 @@
 import type { RequestHandler } from '../comm/rpc.ts';
 import type { Log } from '../diagnostics/log.ts';
 import { runOnce } from './executor/run-once.ts';
+import type { ThreadStack } from './executor/stacks.ts';
 
 export interface ExecutingTask {
   tid: number;
@@ -17,6 +18,7 @@ export interface RequestContext {
   log: Log;
   story(which: string | number): string[];
   executing(): ExecutingTask[];
+  stacks(timeoutMs: number): Promise<Map<number, ThreadStack>>;
 }
 
 interface RunParams {
@@ -26,7 +28,7 @@ interface RunParams {
   wait?: boolean;
 }
 
-/** `run`, `logs`, `story`, `executing`. */
+/** `run`, `logs`, `story`, `executing`, `call-stack`. */
 export function requestHandlers(context: RequestContext): ReadonlyMap<string, RequestHandler> {
   const { log, root, address, memoryLimit } = context;
   const run = ({ blob, args, wait }: RunParams): unknown => {
@@ -44,6 +46,15 @@ export function requestHandlers(context: RequestContext): ReadonlyMap<string, Re
     ['run', run],
     ['logs', ({ n }: { n?: number }) => log.tail(n)],
     ['story', ({ keys }: { keys: (string | number)[] }) => keys.flatMap(key => context.story(key))],
-    ['executing', () => context.executing()]
+    ['executing', () => context.executing()],
+    ['call-stack', ({ timeoutMs }: { timeoutMs: number }) => callStack(context, timeoutMs)]
   ]);
+}
+
+/** The stack of every task that runs, and for how long it has. */
+async function callStack(context: RequestContext, timeoutMs: number): Promise<object[]> {
+  const running = context.executing();
+  const stacks = await context.stacks(timeoutMs);
+  const seen = running.filter(({ tid }) => stacks.has(tid));
+  return seen.map(({ tid, key, forMs }) => ({ key, forMs, ...stacks.get(tid) }));
 }

@@ -143,7 +143,8 @@ export class Worker {
       memoryLimit,
       log: this.log,
       story: which => this.state?.story(which) ?? [],
-      executing: () => this.executing(Date.now())
+      executing: () => this.executing(Date.now()),
+      stacks: timeoutMs => this.pool.stacks(timeoutMs)
     });
     server.data(this.data.handle);
     server.route('GET', '/info', () => ({ status: 200, body: this.info() }));

@@ -12,7 +12,9 @@ import type { ExecuteSuccess } from '../state/events.ts';
 import type { StoredValue, ValueStore } from '../store.ts';
 import type { FromThread, ResultBatch, SentFunction } from './messages.ts';
 import { framesOf } from './results.ts';
-import { ExecutorThread } from './thread.ts';
+import { stacksOf } from './stacks.ts';
+import type { ThreadStack } from './stacks.ts';
+import { ExecutorThread, ownFolder } from './thread.ts';
 import type { Death, Handed } from './thread.ts';
 
 const MIB = 2 ** 20;
@@ -190,6 +192,24 @@ export class ExecutorPool {
       if (this.threads[lane]?.hasBegun(handed)) tids.push(handed.tid);
     }
     return tids;
+  }
+
+  /** Stacks of the tasks whose code runs now, by number. */
+  async stacks(timeoutMs: number): Promise<Map<number, ThreadStack>> {
+    const threads = new Map<number, number>();
+    for (const { handed, lane } of this.tasks.values()) {
+      const thread = this.threads[lane];
+      if (thread?.hasBegun(handed) === true) threads.set(handed.tid, thread.threadId);
+    }
+    const looks = await stacksOf([...threads.values()], timeoutMs, ownFolder());
+    const stacks = new Map<number, ThreadStack>();
+    for (const [tid, threadId] of threads) {
+      const stack = looks.get(threadId);
+      // A task that has ended since would be shown with the stack of another.
+      const entry = this.tasks.get(tid);
+      if (stack !== undefined && entry !== undefined) stacks.set(tid, stack);
+    }
+    return stacks;
   }
 
   async close(): Promise<void> {

@@ -49,6 +49,11 @@ export interface ThreadOptions {
   onDeath(thread: ExecutorThread, death: Death): void;
 }
 
+/** Folder of the executor's own code, as stacks name it. */
+export function ownFolder(): string {
+  return new URL('./', entry()).href;
+}
+
 /** The file a thread runs: beside the bundle, or beside this source. */
 function entry(): URL {
   const url = import.meta.url;
@@ -99,6 +104,11 @@ export class ExecutorThread {
       this.outOfMemory = (error as { code?: string }).code === 'ERR_WORKER_OUT_OF_MEMORY';
     });
     this.worker.once('exit', code => this.ended(code));
+  }
+
+  /** Node's number of it, for the inspector. */
+  get threadId(): number {
+    return this.worker.threadId;
   }
 
   /** How many more it can be handed. */

@@ -1,0 +1,29 @@
+/**
+ * What a client can be told of the inside of its cluster: call stacks. The questions go
+ * to the scheduler, which asks the workers.
+ */
+import type { Session } from './session.ts';
+
+/** What `client.callStacks` tells of a running task. */
+export interface CallStack {
+  /** Address and name of the worker. */
+  worker: string;
+  name: string;
+  key: string;
+  /** ms for which it was seen running. */
+  forMs: number;
+  /** Innermost first, `name (file:line:column)`. */
+  frames: string[];
+  /** Why there are no frames, in a sentence, or ''. */
+  note: string;
+}
+
+/** Asks for stacks of running tasks; null = of all. */
+export async function fetchCallStacks(
+  session: Session,
+  keys: readonly string[] | null,
+  seconds: number
+): Promise<CallStack[]> {
+  const timeoutMs = seconds * 1000;
+  return (await session.request('call-stack', { keys, timeoutMs })) as CallStack[];
+}

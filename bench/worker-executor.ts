@@ -119,6 +119,7 @@ async function throughExecutor(): Promise<void> {
         throw new Error(error.message);
       },
       onReturned: () => undefined,
+      onKept: () => undefined,
       onKilled: () => undefined,
       onBegan: () => undefined,
       onLog: (_level, _key, text) => console.error(text),

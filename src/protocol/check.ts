@@ -110,6 +110,10 @@ const SHAPES: Record<string, Shape> = {
   'missing-data': { fields: { tids: 'numbers', worker: 'number' } },
   'request-refresh-who-has': { fields: { tids: 'numbers' } },
   'long-running': { fields: { tid: 'number', runId: 'number', duration: 'number' } },
+  'steal-response': {
+    fields: { tids: 'numbers', runIds: 'numbers', states: 'texts' },
+    columns: ['tids', 'runIds', 'states']
+  },
   'heartbeat-worker': {
     fields: { now: 'number', metrics: 'map', executing: 'numbers', executingFor: 'numbers' },
     columns: ['executing', 'executingFor']

@@ -301,6 +301,14 @@ export interface LongRunning {
   /** ms it ran before that. */
   duration: number;
 }
+/** What a worker was doing with tasks that it was asked to give back. */
+export interface StealResponse {
+  op: 'steal-response';
+  tids: number[];
+  runIds: number[];
+  /** Worker task states; ready, constrained and waiting: it has let go of the task. */
+  states: string[];
+}
 export interface WorkerMetrics {
   cpu: number;
   rss: number;
@@ -347,6 +355,7 @@ export type WorkerToScheduler =
   | MissingData
   | RequestRefreshWhoHas
   | LongRunning
+  | StealResponse
   | HeartbeatWorker
   | WorkerStatusChange
   | StartStops
@@ -423,6 +432,13 @@ export interface CancelCompute {
   tids: number[];
   force: boolean;
 }
+/** Give these back if they have not begun; answered by `steal-response`. */
+export interface StealRequest {
+  op: 'steal-request';
+  stimulus: string;
+  tids: number[];
+  runIds: number[];
+}
 export interface RefreshWhoHas {
   op: 'refresh-who-has';
   stimulus: string;
@@ -457,6 +473,7 @@ export type SchedulerToWorker =
   | ComputeTasks
   | FreeKeys
   | CancelCompute
+  | StealRequest
   | RefreshWhoHas
   | AcquireReplicas
   | RemoveReplicas

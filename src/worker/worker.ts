@@ -131,6 +131,7 @@ export class Worker {
         onFailure: ({ tid, runId }, error, lane, start, duration) =>
           this.tell({ op: 'execute-failure', tid, runId, error, lane, start, duration }),
         onReturned: (tids, runIds) => this.tell({ op: 'execute-returned', tids, runIds }),
+        onKept: (tids, runIds) => this.tell({ op: 'execute-kept', tids, runIds }),
         onKilled: (tid, runId) => this.tell({ op: 'execution-killed', tid, runId }),
         onBegan: (tid, runId) => this.begin(tid, runId),
         onLog: (level, key, text) => this.log.add(level, key === '' ? text : `[${key}] ${text}`),

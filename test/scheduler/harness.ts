@@ -129,6 +129,16 @@ export class Harness {
     });
   }
 
+  /** Puts data on a worker. */
+  scatter(client: string, key: string, worker: number, nbytes = 8): void {
+    const [tid] = this.state.planScatter(1, null).tids;
+    const cid = this.nextCid++;
+    this.cids.set(`${client}/${key}`, cid);
+    const one = { cids: [cid], keys: [key], tids: [tid ?? 0], nbytes: [nbytes], types: ['data'] };
+    const message = { op: 'scattered' as const, ...one, workers: [[worker]] };
+    this.handle({ type: 'client-message', client, message });
+  }
+
   cid(client: string, key: string): number {
     const cid = this.cids.get(`${client}/${key}`);
     if (cid === undefined) throw new Error(`${client} never submitted ${key}`);
@@ -215,6 +225,23 @@ export class Harness {
         duration: 1
       }
     });
+  }
+
+  status(worker: number, status: 'running' | 'paused' | 'closing'): void {
+    const message = { op: 'worker-status-change' as const, status };
+    this.handle({ type: 'worker-message', worker, message });
+  }
+
+  /** What it executes (`key: for how many ms`), and the bandwidth it has seen, bytes a second. */
+  executing(worker: number, executing: Record<string, number>, bandwidth = 0): void {
+    const metrics = {
+      ...{ cpu: 0, rss: 0, managed: 0, spilled: 0, executing: 0, ready: 0, inMemory: 0 },
+      ...{ netIn: 0, netOut: 0, loopDelay: 0, bandwidth }
+    };
+    const tids = Object.keys(executing).map(key => this.task(key).id);
+    const said = { executing: tids, executingFor: Object.values(executing) };
+    const message = { op: 'heartbeat-worker' as const, now: this.now, metrics, ...said };
+    this.handle({ type: 'worker-message', worker, message });
   }
 
   lose(worker: number, expected = false): void {

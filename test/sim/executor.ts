@@ -85,11 +85,18 @@ export class SimExecutor {
 
   recall(tids: readonly number[], runIds: readonly number[]): void {
     const back: Handed[] = [];
+    const kept = { tids: [] as number[], runIds: [] as number[] };
     tids.forEach((tid, i) => {
-      const task = this.unqueue(tid, runIds[i] as number);
+      const runId = runIds[i] as number;
+      const task = this.unqueue(tid, runId);
       if (task !== null) back.push(task);
+      else {
+        kept.tids.push(tid);
+        kept.runIds.push(runId);
+      }
     });
     this.giveBack(back);
+    if (kept.tids.length > 0) this.host.tell({ op: 'execute-kept', ...kept });
   }
 
   kill(tid: number, runId: number): void {

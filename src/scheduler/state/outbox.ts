@@ -125,6 +125,16 @@ export class Outbox {
       });
   }
 
+  steal(worker: WorkerRecord, tid: number, runId: number): void {
+    let last = this.last(worker);
+    if (last?.op !== 'steal-request') {
+      last = { op: 'steal-request', stimulus: this.stimulus, tids: [], runIds: [] };
+      this.toWorker(worker, last);
+    }
+    last.tids.push(tid);
+    last.runIds.push(runId);
+  }
+
   forgetFunction(worker: WorkerRecord, fn: number): void {
     if (!worker.functions.delete(fn)) return;
     const last = this.last(worker);

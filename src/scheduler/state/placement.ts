@@ -4,44 +4,40 @@
  * what consumes them. Every other task goes at once to the worker that is expected to start it
  * first: least work ahead plus missing inputs, among those that hold an input.
  *
- * Room, for each client: `worker-saturation` tasks a thread, or as many as fill 20 ms when they are known to be
- * shorter, so that a worker does not stand idle for the length of a round trip.
+ * Room, for each client: `worker-saturation` tasks a thread, or as many as fill 20 ms when they are
+ * known to be shorter, so that a worker does not stand idle for the length of a round trip. With a
+ * saturation of Infinity nothing is queued; neighbours among the roots then go to the same worker.
  */
-import type { Share } from '../../base/fair.ts';
 import { smallFirst, smallList } from '../../base/small-set.ts';
 import type { ErrorRecord } from '../../protocol/messages.ts';
 import type { SchedulerState } from './state.ts';
+import { dropRequest } from './steal-requests.ts';
 import type { Task } from './tasks.ts';
 import type { WorkerRecord } from './workers.ts';
 
-/** ms assumed for a function that never ran. */
-export const UNKNOWN_DURATION = 500;
 /** ms of short tasks that a worker may hold ahead, and the most tasks a thread that makes. */
 const PREFETCH_MS = 20;
 const PREFETCH_TASKS = 512;
-/** Bytes a ms between workers: 100 MB/s until measured. */
-const BANDWIDTH = 100_000;
-
-export function expectedDuration(task: Task): number {
-  const known = task.group.prefix.duration;
-  return known < 0 ? UNKNOWN_DURATION : known;
-}
+/** So many workers are looked at for a task that could run on any. */
+const LOOK_AT = 20;
 
 /** A worker, `queued` (room must come first), or null (no worker may run it). */
 export function decideWorker(state: SchedulerState, task: Task): WorkerRecord | 'queued' | null {
-  const demands = task.demands;
-  const restricted = demands.workers !== null || demands.resources !== null;
+  const { workers, resources } = task.demands;
+  const restricted =
+    workers !== null || resources !== null || inputBytes(task) > state.leastMemoryLimit;
   if (!restricted && isRootish(state, task)) {
     if (state.runningWorkers.size === 0) return null;
+    if (state.options.workerSaturation === Infinity) return besideNeighbour(state, task);
     return workerWithRoom(state, task) ?? 'queued';
   }
-  if (task.deps.length === 0 && !restricted) return leastBusy(state, state.runningWorkers);
+  if (task.deps.length === 0 && !restricted) return leastBusy(state);
   const valid = restricted ? validWorkers(state, task) : null;
   const holders = candidatesByData(task, valid);
   if (holders.length === 1) return holders[0] as WorkerRecord;
-  if (holders.length > 1) return best(task, holders);
-  if (valid === null) return best(task, state.runningWorkers);
-  return valid.length === 0 ? null : best(task, valid);
+  if (holders.length > 1) return best(state, task, holders);
+  if (valid === null) return best(state, task, state.runningWorkers);
+  return valid.length === 0 ? null : best(state, task, valid);
 }
 
 export function isRootish(state: SchedulerState, task: Task): boolean {
@@ -89,26 +85,40 @@ export function nextQueued(state: SchedulerState): Task | null {
   return null;
 }
 
-function leastBusy(state: SchedulerState, workers: ReadonlySet<WorkerRecord>): WorkerRecord | null {
-  const count = workers.size;
-  if (count === 0) return null;
-  const offset = state.nextRoundRobin++ % count;
+/**
+ * Roots that follow each other go to one worker, as many as its share of the group: what combines
+ * them later finds them together.
+ */
+function besideNeighbour(state: SchedulerState, task: Task): WorkerRecord | null {
+  const { group } = task;
+  let worker = group.lastWorker;
+  if (worker === null || group.lastWorkerLeft <= 0 || !state.runningWorkers.has(worker)) {
+    worker = best(state, task, state.runningWorkers);
+    if (worker === null) return null;
+    const share = (group.size / state.totalThreads) * worker.facts.nthreads;
+    group.lastWorkerLeft = Math.floor(share);
+  }
+  group.lastWorkerLeft--;
+  group.lastWorker = group.lastWorkerLeft > 0 ? worker : null;
+  return worker;
+}
+
+/** The least busy of all workers, or of the next 20; equally busy ones take turns. */
+function leastBusy(state: SchedulerState): WorkerRecord | null {
+  const workers = state.runningList;
+  const count = workers.length;
   let chosen: WorkerRecord | null = null;
-  let place = 0;
-  let chosenPlace = 0;
-  for (const worker of workers) {
-    // Among equally busy ones take turns: the first at or after the offset.
-    const turn = (place - offset + count) % count;
-    place++;
-    if (
-      chosen === null ||
-      worker.occupancy < chosen.occupancy - 1e-9 ||
-      (worker.occupancy <= chosen.occupancy + 1e-9 && turn < chosenPlace)
-    ) {
+  let least = Infinity;
+  const first = count <= LOOK_AT ? state.nextRoundRobin++ : state.nextRoundRobin;
+  for (let i = 0; i < Math.min(count, LOOK_AT); i++) {
+    const worker = workers[(first + i) % count] as WorkerRecord;
+    const { occupancy } = worker;
+    if (occupancy < least - 1e-9) {
       chosen = worker;
-      chosenPlace = turn;
+      least = occupancy;
     }
   }
+  if (count > LOOK_AT) state.nextRoundRobin += LOOK_AT;
   return chosen;
 }
 
@@ -130,22 +140,35 @@ function fits(worker: WorkerRecord, valid: readonly WorkerRecord[] | null): bool
   return worker.status === 'running' && (valid === null || valid.includes(worker));
 }
 
-/** Running workers that the task's restrictions and resources allow; all when only wished for. */
+/** Running workers that the task's restrictions, resources and inputs allow. */
 export function validWorkers(state: SchedulerState, task: Task): WorkerRecord[] {
+  const allowed = allowedWorkers(state, task);
+  const bytes = inputBytes(task);
+  if (bytes <= state.leastMemoryLimit) return allowed;
+  return allowed.filter(({ facts }) => facts.memoryLimit === 0 || facts.memoryLimit >= bytes);
+}
+
+/** Workers that restrictions and resources allow; all that are able when names are only a wish. */
+function allowedWorkers(state: SchedulerState, task: Task): WorkerRecord[] {
   const { workers: names, resources, allowOtherWorkers } = task.demands;
   const able: WorkerRecord[] = [];
   const named: WorkerRecord[] = [];
   for (const worker of state.runningWorkers) {
-    if (!hasResources(worker, resources)) continue;
+    if (!offers(worker, resources)) continue;
     able.push(worker);
-    const { name, address, host } = worker.facts;
-    if (names === null || names.includes(name) || names.includes(address) || names.includes(host))
-      named.push(worker);
+    if (names === null || isNamed(worker, names)) named.push(worker);
   }
   return named.length === 0 && allowOtherWorkers ? able : named;
 }
 
-function hasResources(
+/** By its name, address or host. */
+export function isNamed(worker: WorkerRecord, names: readonly string[]): boolean {
+  const { name, address, host } = worker.facts;
+  return names.includes(name) || names.includes(address) || names.includes(host);
+}
+
+/** Has it these amounts, whether or not they are in use? */
+export function offers(
   worker: WorkerRecord,
   resources: Readonly<Record<string, number>> | null
 ): boolean {
@@ -157,22 +180,34 @@ function hasResources(
 }
 
 /** ms until the worker could start the task. */
-function objective(task: Task, worker: WorkerRecord): number {
-  return worker.occupancy / worker.facts.nthreads + missingBytes(task, worker) / BANDWIDTH;
+function objective(state: SchedulerState, task: Task, worker: WorkerRecord): number {
+  return worker.occupancy / worker.facts.nthreads + fetchTime(state, task, worker);
 }
 
-function missingBytes(task: Task, worker: WorkerRecord): number {
+/** ms to bring the inputs to the worker that it does not hold. */
+export function fetchTime(state: SchedulerState, task: Task, worker: WorkerRecord): number {
   let bytes = 0;
   for (const dep of task.deps) if (!worker.hasWhat.has(dep)) bytes += Math.max(0, dep.nbytes);
+  return bytes / state.network.bandwidth;
+}
+
+/** Bytes of all inputs together. */
+export function inputBytes(task: Task): number {
+  let bytes = 0;
+  for (const dep of task.deps) bytes += Math.max(0, dep.nbytes);
   return bytes;
 }
 
-function best(task: Task, workers: Iterable<WorkerRecord>): WorkerRecord | null {
+function best(
+  state: SchedulerState,
+  task: Task,
+  workers: Iterable<WorkerRecord>
+): WorkerRecord | null {
   let chosen: WorkerRecord | null = null;
   let score = Infinity;
   for (const worker of workers) {
     if (worker.status !== 'running') continue;
-    const its = objective(task, worker);
+    const its = objective(state, task, worker);
     if (chosen === null || its < score || (its === score && worker.nbytes < chosen.nbytes)) {
       chosen = worker;
       score = its;
@@ -181,35 +216,28 @@ function best(task: Task, workers: Iterable<WorkerRecord>): WorkerRecord | null 
   return chosen;
 }
 
+/** Gives the task to the worker, under a fresh run number. */
 export function startProcessing(state: SchedulerState, task: Task, worker: WorkerRecord): void {
   task.runId = state.nextRunId++;
   task.processingOn = worker;
   task.longRunning = false;
-  task.occupancy = expectedDuration(task) + missingBytes(task, worker) / BANDWIDTH;
-  worker.occupancy += task.occupancy;
   worker.processing.add(task);
-  const { owner } = task.demands;
-  worker.load.set(owner, (worker.load.get(owner) ?? 0) + 1);
+  worker.addLoad(task);
+  const inputs = state.repeats.size === 0 ? task.deps : (state.repeats.get(task) ?? task.deps);
+  state.outbox.compute(worker, task, inputs, task.group.prefix.expected);
 }
 
-export function stopProcessing(task: Task): void {
+/** The worker is not asked for it any more. */
+export function stopProcessing(state: SchedulerState, task: Task): void {
   const worker = task.processingOn;
   if (worker === null) return;
+  dropRequest(state, task);
   worker.processing.delete(task);
-  worker.occupancy =
-    worker.processing.size === 0 ? 0 : Math.max(0, worker.occupancy - task.occupancy);
   if (task.longRunning) worker.longRunning--;
-  else leaveLoad(worker, task.demands.owner);
-  task.occupancy = 0;
+  else worker.removeLoad(task);
   task.longRunning = false;
   task.processingOn = null;
   task.runId = -1;
-}
-
-function leaveLoad(worker: WorkerRecord, owner: Share): void {
-  const left = (worker.load.get(owner) ?? 0) - 1;
-  if (left > 0) worker.load.set(owner, left);
-  else worker.load.delete(owner);
 }
 
 /** The task left its thread slot: it weighs nothing any more. */
@@ -218,22 +246,20 @@ export function markLongRunning(task: Task): void {
   if (worker === null || task.longRunning) return;
   task.longRunning = true;
   worker.longRunning++;
-  leaveLoad(worker, task.demands.owner);
-  worker.occupancy = Math.max(0, worker.occupancy - task.occupancy);
-  task.occupancy = 0;
+  worker.removeLoad(task);
 }
 
-/** An error when the inputs together are larger than the memory of every worker; else null. */
+/** An error when no worker that may run the task has memory for all its inputs; else null. */
 export function exceedsEveryWorker(state: SchedulerState, task: Task): ErrorRecord | null {
-  let bytes = 0;
-  for (const dep of task.deps) bytes += Math.max(0, dep.nbytes);
-  if (bytes < 1_000_000 || state.runningWorkers.size === 0) return null;
+  const bytes = inputBytes(task);
+  if (bytes <= state.leastMemoryLimit) return null;
   let largest = 0;
-  for (const worker of state.runningWorkers) {
-    const limit = worker.facts.memoryLimit;
-    if (limit === 0 || limit >= bytes) return null;
-    largest = Math.max(largest, limit);
+  for (const { facts } of allowedWorkers(state, task)) {
+    if (facts.memoryLimit === 0 || facts.memoryLimit >= bytes) return null;
+    largest = Math.max(largest, facts.memoryLimit);
   }
+  // None may run it at all: it waits for one.
+  if (largest === 0) return null;
   const megabytes = (n: number): string => `${(n / 1e6).toFixed(0)} MB`;
   return {
     code: 'WORKER_MEMORY',

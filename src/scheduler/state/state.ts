@@ -19,12 +19,14 @@ import { nextQueued } from './placement.ts';
 import { TaskQueue } from './queue.ts';
 import { StreamRecorder } from './recorder.ts';
 import { planScatter } from './scatter.ts';
+import { StealRequests } from './steal-requests.ts';
+import { balance } from './stealing.ts';
 import { Story } from './story.ts';
 import { FunctionRecord, Task, TaskGroup, TaskPrefix } from './tasks.ts';
 import type { TaskSpec } from './tasks.ts';
 import { failWith, recommend, runTransitions } from './transitions.ts';
 import { addWorker, removeWorker, workerMessage } from './worker-events.ts';
-import type { WorkerFacts, WorkerRecord } from './workers.ts';
+import type { Network, WorkerFacts, WorkerRecord } from './workers.ts';
 
 export interface SchedulerOptions {
   cluster: { id: string; name: string; kind: string };
@@ -34,6 +36,8 @@ export interface SchedulerOptions {
   allowedFailures: number;
   /** ms after which a task that no worker may run fails; 0 = never (default). */
   noWorkersTimeout: number;
+  /** ms between looks for work that idle workers can take over from busy ones; 0 = never. Default 1000. */
+  stealInterval: number;
   /** Transitions kept for `story`. */
   storyLines: number;
   /** Rectangles kept for the task stream. */
@@ -44,6 +48,7 @@ export const DEFAULT_OPTIONS: Omit<SchedulerOptions, 'cluster'> = {
   workerSaturation: 1.1,
   allowedFailures: 3,
   noWorkersTimeout: 0,
+  stealInterval: 1000,
   storyLines: 20_000,
   streamLines: 100_000
 };
@@ -67,6 +72,15 @@ export class SchedulerState {
   readonly functions = new Map<string, FunctionRecord>();
   readonly workers = new Map<number, WorkerRecord>();
   readonly runningWorkers = new Set<WorkerRecord>();
+  /** The same, to be looked at by position. */
+  runningList: readonly WorkerRecord[] = [];
+  /** The smallest memory limit of a running worker; Infinity when none has one. */
+  leastMemoryLimit = Infinity;
+  /** What is known of the links between workers. */
+  readonly network: Network = { bandwidth: 100_000 };
+  readonly stealing = new StealRequests();
+  /** Since when no worker has been running, or -1. */
+  noWorkersSince = -1;
   readonly clients = new Map<string, ClientRecord>();
   /** See clients.ts: wishes that outlive the client that had them. */
   readonly pseudoClients = new Map<string, ClientRecord>();
@@ -246,10 +260,16 @@ export class SchedulerState {
   // ---------------------------------------------------------------- time
 
   private tick(): void {
-    const limit = this.options.noWorkersTimeout;
+    const { stealInterval, noWorkersTimeout: limit } = this.options;
+    if (stealInterval > 0 && this.now - this.stealing.balancedAt >= stealInterval) balance(this);
     if (limit <= 0) return;
     for (const [task, since] of this.unrunnable) {
       if (this.now - since >= limit) failWith(this, task, noWorkerRecord(this, task, limit));
+    }
+    if (this.noWorkersSince < 0 || this.now - this.noWorkersSince < limit) return;
+    if (this.queued.count === 0) return;
+    for (const task of this.tasks.values()) {
+      if (task.state === 'queued') failWith(this, task, noWorkerRecord(this, task, limit));
     }
   }
 }

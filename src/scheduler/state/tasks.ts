@@ -38,13 +38,28 @@ export class FunctionRecord {
   }
 }
 
+/** ms assumed for a function that never ran. */
+const UNKNOWN_DURATION = 500;
+/** ms assumed for functions that are known to do next to nothing, until they have run. */
+const FAST_DURATION = 0.001;
+const FAST_PREFIXES = new Set([
+  'rechunk-split',
+  'split-shuffle',
+  'split-taskshuffle',
+  'split-stage'
+]);
+
 /** All tasks of one function name: durations are learnt and progress is counted here. */
 export class TaskPrefix {
   readonly name: string;
   /** Number in the dashboard feed. */
   readonly id: number;
+  /** Known by its name to take no time: never worth moving. */
+  readonly fast: boolean;
   /** Mean ms of an execution (newest counts half), -1 unknown. */
-  duration = -1;
+  duration: number;
+  /** ms for which one has been executing, of those that were seen since the last one ended. */
+  longest = 0;
   /** Tasks by state, TASK_STATES order. */
   readonly counts: number[] = TASK_STATES.map(() => 0);
   /** Finished and let go of since the prefix last had no tasks at all. */
@@ -55,6 +70,26 @@ export class TaskPrefix {
   constructor(name: string, id: number) {
     this.name = name;
     this.id = id;
+    this.fast = FAST_PREFIXES.has(name);
+    this.duration = this.fast ? FAST_DURATION : -1;
+  }
+
+  /** ms that an execution is expected to take. */
+  get expected(): number {
+    if (this.duration >= 0) return this.duration;
+    return this.longest > 0 ? 2 * this.longest : UNKNOWN_DURATION;
+  }
+
+  /** One has ended after `ms`. */
+  learn(ms: number): void {
+    this.duration = this.duration < 0 ? ms : 0.5 * this.duration + 0.5 * ms;
+    this.longest = 0;
+  }
+
+  /** One has been executing for `ms`: when that is twice the mean, the mean is no guide any more. */
+  noteExecuting(ms: number): void {
+    if (ms > this.longest) this.longest = ms;
+    if (this.duration >= 0 && this.longest > 2 * this.duration) this.duration = -1;
   }
 }
 
@@ -65,6 +100,9 @@ export class TaskGroup {
   size = 0;
   /** Groups that tasks of this one depend on. */
   readonly dependencies = new Set<TaskGroup>();
+  /** Where its next roots go while they are not queued, and how many more; see placement.ts. */
+  lastWorker: WorkerRecord | null = null;
+  lastWorkerLeft = 0;
 
   constructor(name: string, prefix: TaskPrefix) {
     this.name = name;
@@ -129,8 +167,6 @@ export class Task {
   whoHas: SmallSet<WorkerRecord> = null;
   processingOn: WorkerRecord | null = null;
   runId = -1;
-  /** Its share of processingOn's occupancy, ms. */
-  occupancy = 0;
   longRunning = false;
   /** -1 until first computed. */
   nbytes = -1;

@@ -8,13 +8,7 @@
 import { InvalidTransitionError } from '../../base/errors.ts';
 import { smallAdd, smallDelete, smallFirst, smallList } from '../../base/small-set.ts';
 import type { ErrorRecord } from '../../protocol/messages.ts';
-import {
-  decideWorker,
-  exceedsEveryWorker,
-  expectedDuration,
-  startProcessing,
-  stopProcessing
-} from './placement.ts';
+import { decideWorker, exceedsEveryWorker, startProcessing, stopProcessing } from './placement.ts';
 import { lostRecord } from './failures.ts';
 import { endForgotten } from './lasting.ts';
 import type { SchedulerState } from './state.ts';
@@ -145,12 +139,10 @@ function toProcessing(state: SchedulerState, task: Task): void {
   state.unrunnable.delete(task);
   enter(state, task, 'processing');
   startProcessing(state, task, choice);
-  const inputs = state.repeats.size === 0 ? task.deps : (state.repeats.get(task) ?? task.deps);
-  state.outbox.compute(choice, task, inputs, expectedDuration(task));
 }
 
 function processingMemory(state: SchedulerState, task: Task): void {
-  stopProcessing(task);
+  stopProcessing(state, task);
   becomeMemory(state, task);
 }
 
@@ -219,7 +211,7 @@ function memoryErred(state: SchedulerState, task: Task): void {
 
 function processingReleased(state: SchedulerState, task: Task): void {
   const worker = task.processingOn;
-  stopProcessing(task);
+  stopProcessing(state, task);
   if (worker !== null && state.workers.has(worker.id)) {
     if (state.killOnRelease.has(task)) state.outbox.kill(worker, task.id);
     else state.outbox.free(worker, task.id);
@@ -246,7 +238,7 @@ function noWorkerReleased(state: SchedulerState, task: Task): void {
 
 function processingErred(state: SchedulerState, task: Task): void {
   const worker = task.processingOn;
-  stopProcessing(task);
+  stopProcessing(state, task);
   if (worker !== null && state.workers.has(worker.id)) state.outbox.free(worker, task.id);
   becomeErred(state, task);
 }
@@ -332,6 +324,7 @@ export function addReplica(task: Task, worker: WorkerRecord): void {
   if (worker.hasWhat.has(task)) return;
   worker.hasWhat.add(task);
   worker.nbytes += Math.max(0, task.nbytes);
+  worker.arrived(task);
   task.whoHas = smallAdd(task.whoHas, worker);
 }
 

@@ -129,26 +129,20 @@ function checkBooks(state: SchedulerState): void {
       `worker ${worker.id}: running set is wrong`
     );
     if (running) threads += worker.facts.nthreads;
-    let occupancy = 0;
     let longRunning = 0;
     const load = new Map(worker.load);
     for (const task of worker.processing) {
       const { owner } = task.demands;
       if (!task.longRunning) load.set(owner, (load.get(owner) ?? 0) - 1);
       check(task.processingOn === worker, task, `worker ${worker.id} thinks it processes it`);
-      occupancy += task.occupancy;
       if (task.longRunning) longRunning++;
     }
-    check(
-      Math.abs(occupancy - worker.occupancy) < 1,
-      null,
-      `worker ${worker.id}: occupancy drifted`
-    );
     check(
       [...load.values()].every(left => left === 0),
       null,
       `worker ${worker.id}: load is wrong`
     );
+    checkOccupancy(worker);
     check(longRunning === worker.longRunning, null, `worker ${worker.id}: longRunning is wrong`);
     let nbytes = 0;
     for (const task of worker.hasWhat) {
@@ -162,7 +156,64 @@ function checkBooks(state: SchedulerState): void {
     );
   }
   check(threads === state.totalThreads, null, 'totalThreads is wrong');
+  const list = new Set(state.runningList);
+  check(
+    list.size === state.runningWorkers.size &&
+      [...list].every(one => state.runningWorkers.has(one)),
+    null,
+    'runningList differs from runningWorkers'
+  );
+  checkStealing(state);
   checkCounts(state);
+}
+
+/** Occupancy is computed from these. */
+function checkOccupancy(worker: WorkerRecord): void {
+  const load = new Map<object, number>();
+  const inputs = new Set<Task>();
+  for (const task of worker.processing) {
+    if (task.longRunning) continue;
+    const { prefix } = task.group;
+    load.set(prefix, (load.get(prefix) ?? 0) + 1);
+    for (const dep of task.deps) inputs.add(dep);
+  }
+  check(
+    load.size === worker.prefixes.size,
+    null,
+    `worker ${worker.id}: load has prefixes too many`
+  );
+  for (const [prefix, count] of worker.prefixes) {
+    check(load.get(prefix) === count, null, `worker ${worker.id}: load of ${prefix.name} is wrong`);
+  }
+  let bytes = 0;
+  for (const dep of worker.needs.keys()) {
+    check(inputs.has(dep), dep, `worker ${worker.id} thinks it needs it`);
+    check(!worker.hasWhat.has(dep), dep, `worker ${worker.id} has it and thinks it must fetch it`);
+    bytes += Math.max(0, dep.nbytes);
+  }
+  check(bytes === worker.neededBytes, null, `worker ${worker.id}: neededBytes is wrong`);
+}
+
+/** Every request is about a task that its victim processes, and counted with both workers. */
+function checkStealing(state: SchedulerState): void {
+  const sums = new Map<WorkerRecord, { ms: number; tasks: number }>();
+  const add = (worker: WorkerRecord, ms: number, tasks: number): void => {
+    const sum = sums.get(worker) ?? { ms: 0, tasks: 0 };
+    sums.set(worker, { ms: sum.ms + ms, tasks: sum.tasks + tasks });
+  };
+  for (const [task, request] of state.stealing.byTask) {
+    check(request.task === task, task, 'is booked under another steal request');
+    check(task.processingOn === request.victim, task, 'is asked back from where it is not');
+    check(task.runId === request.runId, task, 'is asked back under another run');
+    check(request.thief !== request.victim, task, 'is stolen from itself');
+    add(request.victim, -request.victimMs, -1);
+    add(request.thief, request.thiefMs, 1);
+  }
+  for (const worker of state.workers.values()) {
+    const { ms, tasks } = sums.get(worker) ?? { ms: 0, tasks: 0 };
+    check(worker.stealTasks === tasks, null, `worker ${worker.id}: stealTasks is wrong`);
+    check(Math.abs(worker.stealMs - ms) < 1e-3, null, `worker ${worker.id}: stealMs drifted`);
+  }
 }
 
 function checkCounts(state: SchedulerState): void {

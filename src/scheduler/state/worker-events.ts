@@ -4,12 +4,18 @@
  */
 import { smallList } from '../../base/small-set.ts';
 import { PROTOCOL_VERSION } from '../../protocol/limits.ts';
-import type { TaskErred, TasksFinished, WorkerToScheduler } from '../../protocol/messages.ts';
+import type {
+  HeartbeatWorker,
+  TaskErred,
+  TasksFinished,
+  WorkerToScheduler
+} from '../../protocol/messages.ts';
 import { killedRecord } from './failures.ts';
 import { markLongRunning, validWorkers } from './placement.ts';
 import type { SchedulerState } from './state.ts';
+import { stealResponse } from './stealing.ts';
 import { runsBefore } from './tasks.ts';
-import type { Task, TaskPrefix } from './tasks.ts';
+import type { Task } from './tasks.ts';
 import {
   addReplica,
   failWith,
@@ -24,7 +30,7 @@ import type { WorkerFacts } from './workers.ts';
 export function addWorker(state: SchedulerState, id: number, facts: WorkerFacts): void {
   if (id !== state.nextWorker) throw new Error(`worker number ${id} is not the next`);
   state.nextWorker++;
-  const worker = new WorkerRecord(id, facts, state.now);
+  const worker = new WorkerRecord(id, facts, state.now, state.network);
   state.outbox.toWorker(worker, {
     op: 'hello',
     protocol: PROTOCOL_VERSION,
@@ -51,13 +57,23 @@ export function addWorker(state: SchedulerState, id: number, facts: WorkerFacts)
 
 function setRunning(state: SchedulerState, worker: WorkerRecord, running: boolean): void {
   if (running === state.runningWorkers.has(worker)) return;
+  const { nthreads } = worker.facts;
+  if (running) state.runningWorkers.add(worker);
+  else state.runningWorkers.delete(worker);
+  state.totalThreads += running ? nthreads : -nthreads;
+  state.runningList = [...state.runningWorkers];
+  state.leastMemoryLimit = Infinity;
+  for (const { facts } of state.runningList) {
+    const limit = facts.memoryLimit;
+    if (limit > 0) state.leastMemoryLimit = Math.min(state.leastMemoryLimit, limit);
+  }
   if (!running) {
-    state.runningWorkers.delete(worker);
-    state.totalThreads -= worker.facts.nthreads;
+    if (state.runningWorkers.size === 0) state.noWorkersSince = state.now;
     return;
   }
-  state.runningWorkers.add(worker);
-  state.totalThreads += worker.facts.nthreads;
+  state.noWorkersSince = -1;
+  // It takes its share of what others have at the next tick.
+  state.stealing.balancedAt = -Infinity;
   for (const task of [...state.unrunnable.keys()].reverse()) {
     if (validWorkers(state, task).length > 0) recommend(state, task, 'processing');
   }
@@ -111,7 +127,7 @@ export function workerMessage(
     case 'long-running': {
       const task = running(state, worker, message.tid, message.runId);
       if (task === null) return;
-      learnDuration(task.group.prefix, message.duration);
+      task.group.prefix.learn(message.duration);
       markLongRunning(task);
       return;
     }
@@ -130,7 +146,10 @@ export function workerMessage(
     case 'heartbeat-worker':
       worker.metrics = message.metrics;
       worker.executing = message.executing;
+      noteHeartbeat(state, worker, message);
       return;
+    case 'steal-response':
+      return stealResponse(state, worker, message);
     case 'worker-status-change':
       worker.status = message.status;
       setRunning(state, worker, message.status === 'running');
@@ -188,7 +207,7 @@ function tasksFinished(state: SchedulerState, worker: WorkerRecord, message: Tas
     task.type = message.types[i] ?? '';
     task.inline = task.wants > 0 ? (message.inline[i] ?? null) : null;
     const prefix = task.group.prefix;
-    if (!task.longRunning) learnDuration(prefix, duration);
+    if (!task.longRunning) prefix.learn(duration);
     state.stream.add(
       worker.id,
       message.lanes[i] ?? 0,
@@ -210,10 +229,6 @@ function staleResult(state: SchedulerState, worker: WorkerRecord, tid: number): 
   // Given to state worker anew: it will answer for the new run.
   if (task !== undefined && (task.processingOn === worker || worker.hasWhat.has(task))) return;
   state.outbox.free(worker, tid);
-}
-
-function learnDuration(prefix: TaskPrefix, duration: number): void {
-  prefix.duration = prefix.duration < 0 ? duration : 0.5 * prefix.duration + 0.5 * duration;
 }
 
 function taskErred(state: SchedulerState, worker: WorkerRecord, message: TaskErred): void {
@@ -271,6 +286,24 @@ function refreshWhoHas(state: SchedulerState, worker: WorkerRecord, tids: readon
     holders: tids.map(tid =>
       smallList(state.tasks.get(tid)?.whoHas ?? null).map(holder => holder.id)
     )
+  });
+}
+
+/** What a heartbeat teaches: the speed of links, and tasks that take longer than was thought. */
+function noteHeartbeat(
+  state: SchedulerState,
+  worker: WorkerRecord,
+  { metrics, executing, executingFor }: HeartbeatWorker
+): void {
+  if (metrics.bandwidth > 0) {
+    const share = 1 / Math.max(1, state.workers.size);
+    const { network } = state;
+    network.bandwidth = network.bandwidth * (1 - share) + (metrics.bandwidth / 1000) * share;
+  }
+  executing.forEach((tid, i) => {
+    const task = state.tasks.get(tid);
+    if (task?.processingOn !== worker || task.longRunning) return;
+    task.group.prefix.noteExecuting(executingFor[i] ?? 0);
   });
 }
 

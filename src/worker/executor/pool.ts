@@ -52,6 +52,8 @@ export interface PoolEvents {
     duration: number
   ): void;
   onReturned(tids: number[], runIds: number[]): void;
+  /** Recalled, and not given back. */
+  onKept(tids: number[], runIds: number[]): void;
   onKilled(tid: number, runId: number): void;
   onBegan(tid: number, runId: number): void;
   onLog(level: 'info' | 'error', key: string, text: string): void;
@@ -155,19 +157,22 @@ export class ExecutorPool {
     }
   }
 
-  /** Takes back what has not begun. */
+  /** Takes back what has not begun: each task is told by onReturned or onKept. */
   recall(tids: readonly number[], runIds: readonly number[]): void {
     const returned: number[] = [];
-    const runs: number[] = [];
-    tids.forEach((tid, i) => {
+    const kept: number[] = [];
+    const runOf = new Map(tids.map((tid, i) => [tid, runIds[i] as number]));
+    for (const [tid, runId] of runOf) {
       const entry = this.tasks.get(tid);
-      if (entry === undefined || entry.task.runId !== runIds[i]) return;
-      if (!this.threads[entry.lane]?.recall(entry.handed)) return;
-      this.tasks.delete(tid);
-      returned.push(tid);
-      runs.push(entry.task.runId);
-    });
-    if (returned.length > 0) this.options.events.onReturned(returned, runs);
+      const isIt = entry !== undefined && entry.task.runId === runId;
+      if (isIt && this.threads[entry.lane]?.recall(entry.handed)) {
+        this.tasks.delete(tid);
+        returned.push(tid);
+      } else kept.push(tid);
+    }
+    const runs = (of: number[]): number[] => of.map(tid => runOf.get(tid) as number);
+    if (returned.length > 0) this.options.events.onReturned(returned, runs(returned));
+    if (kept.length > 0) this.options.events.onKept(kept, runs(kept));
   }
 
   /** Ends an execution, and its thread if it runs there; `onKilled` follows unless it ended first. */

@@ -5,6 +5,7 @@
  */
 import type {
   ErrorRecord,
+  StealResponse,
   TaskErred,
   TasksFinished,
   WorkerToScheduler
@@ -114,6 +115,8 @@ export class WorkerCore {
   readonly available: Record<string, number>;
   /** Mean ms of an execution, by function. */
   readonly measured = new Map<number, number>();
+  /** Asked back by the scheduler and recalled from an executor: run ids of the requests, by tid. */
+  readonly stealing = new Map<number, number>();
   readonly recommendations = new Map<WorkerTask, WorkerTaskState>();
   readonly log: StoryLog;
   running = true;
@@ -137,6 +140,7 @@ export class WorkerCore {
   private refresh: number[] = [];
   private recalled: number[] = [];
   private recalledRuns: number[] = [];
+  private stolen: StealResponse | null = null;
 
   constructor(options: WorkerStateOptions) {
     const { resources, ...rest } = options;
@@ -255,6 +259,14 @@ export class WorkerCore {
     this.recalledRuns.push(task.execution);
   }
 
+  /** What a task that the scheduler asks back is doing. */
+  answerSteal(tid: number, runId: number, state: WorkerTaskState): void {
+    this.stolen ??= { op: 'steal-response', tids: [], runIds: [], states: [] };
+    this.stolen.tids.push(tid);
+    this.stolen.runIds.push(runId);
+    this.stolen.states.push(state);
+  }
+
   /** All that this event brought about. */
   take(): Instruction[] {
     if (this.finished !== null) this.send(this.finished);
@@ -263,6 +275,7 @@ export class WorkerCore {
       this.send({ op: 'release-worker-data', tids: this.releasedData });
     }
     if (this.refresh.length > 0) this.send({ op: 'request-refresh-who-has', tids: this.refresh });
+    if (this.stolen !== null) this.send(this.stolen);
     if (this.dropped.length > 0) this.push({ op: 'drop-data', tids: this.dropped });
     if (this.recalled.length > 0) {
       this.push({ op: 'recall-executions', tids: this.recalled, runIds: this.recalledRuns });
@@ -275,6 +288,7 @@ export class WorkerCore {
   private clear(): void {
     this.instructions = [];
     this.finished = null;
+    this.stolen = null;
     if (this.added.length > 0) this.added = [];
     if (this.releasedData.length > 0) this.releasedData = [];
     if (this.dropped.length > 0) this.dropped = [];

@@ -5,6 +5,7 @@
  * What the shell owes the state:
  * - every `execute` is answered once by execute-success, execute-failure, execute-reschedule,
  *   execute-returned or execution-killed, with the run id of the instruction;
+ * - of a recall, what is not given back (execute-returned) is named by execute-kept;
  * - every `gather` is answered once by a gather event of that peer;
  * - a value is in the store before the event that speaks of it; the state says `drop-data` when it
  *   is not wanted (any more).
@@ -18,6 +19,7 @@ import type {
   FreeKeys,
   RefreshWhoHas,
   RemoveReplicas,
+  StealRequest,
   WorkersChanged,
   WorkerToScheduler
 } from '../../protocol/messages.ts';
@@ -53,6 +55,12 @@ export interface ExecuteReschedule {
 /** Handed to an executor and not begun there: recalled, or its executor died over another task. */
 export interface ExecuteReturned {
   op: 'execute-returned';
+  tids: number[];
+  runIds: number[];
+}
+/** Recalled, and not given back: they have begun, or ended meanwhile. */
+export interface ExecuteKept {
+  op: 'execute-kept';
   tids: number[];
   runIds: number[];
 }
@@ -121,6 +129,7 @@ export type WorkerEvent =
   | ComputeTasks
   | FreeKeys
   | CancelCompute
+  | StealRequest
   | RefreshWhoHas
   | AcquireReplicas
   | RemoveReplicas
@@ -130,6 +139,7 @@ export type WorkerEvent =
   | ExecuteFailure
   | ExecuteReschedule
   | ExecuteReturned
+  | ExecuteKept
   | ExecutionKilled
   | ExecutionBegan
   | Secede
@@ -168,7 +178,7 @@ export interface KillExecution {
   tid: number;
   runId: number;
 }
-/** Give these back (execute-returned) if they have not begun; those that have run on. */
+/** Give these back (execute-returned) if they have not begun; the others run on (execute-kept). */
 export interface RecallExecutions {
   op: 'recall-executions';
   tids: number[];

@@ -8,11 +8,13 @@ import type {
   ComputeTasks,
   RefreshWhoHas,
   RemoveReplicas,
+  StealRequest,
   WorkersChanged
 } from '../../protocol/messages.ts';
 import type { WorkerCore } from './core.ts';
 import type {
   ExecuteFailure,
+  ExecuteKept,
   ExecuteReturned,
   ExecuteSuccess,
   ExecutionBegan,
@@ -42,6 +44,8 @@ export function dispatch(core: WorkerCore, event: WorkerEvent): void {
       return freeKeys(core, event.tids);
     case 'cancel-compute':
       return cancelCompute(core, event);
+    case 'steal-request':
+      return stealRequest(core, event);
     case 'refresh-who-has':
       return refreshWhoHas(core, event);
     case 'acquire-replicas':
@@ -60,6 +64,8 @@ export function dispatch(core: WorkerCore, event: WorkerEvent): void {
       return executeReschedule(core, event.tid, event.runId);
     case 'execute-returned':
       return executeReturned(core, event);
+    case 'execute-kept':
+      return executeKept(core, event);
     case 'execution-killed':
       return executionKilled(core, event);
     case 'execution-began':
@@ -195,6 +201,28 @@ function kill(core: WorkerCore, task: WorkerTask, why: 'timeout' | 'cancelled'):
   core.push({ op: 'kill-execution', tid: task.tid, runId: task.execution });
 }
 
+function stealRequest(core: WorkerCore, message: StealRequest): void {
+  message.tids.forEach((tid, i) => {
+    const runId = message.runIds[i] as number;
+    const task = core.tasks.get(tid);
+    if (task?.state === 'executing' && task.runId === runId) {
+      // It may wait in an executor behind another: what comes of the recall is the answer.
+      core.stealing.set(tid, runId);
+      core.recall(task);
+    } else answerSteal(core, tid, runId);
+  });
+}
+
+/** A task that has not begun is let go of, and the answer says so. */
+function answerSteal(core: WorkerCore, tid: number, runId: number): void {
+  const task = core.tasks.get(tid);
+  if (task === undefined || task.runId !== runId) return core.answerSteal(tid, runId, 'forgotten');
+  core.answerSteal(tid, runId, task.state);
+  if (!isQueued(task)) return;
+  core.log.add(task, `given back (run ${runId})`, core.stimulus, core.now);
+  core.recommend(task, 'released');
+}
+
 function refreshWhoHas(core: WorkerCore, message: RefreshWhoHas): void {
   message.tids.forEach((tid, i) => {
     const task = core.tasks.get(tid);
@@ -300,8 +328,23 @@ function executeReschedule(core: WorkerCore, tid: number, runId: number): void {
 function executeReturned(core: WorkerCore, event: ExecuteReturned): void {
   event.tids.forEach((tid, i) => {
     const task = endOf(core, tid, event.runIds[i] as number, 0);
-    if (task !== null) runAgain(core, task);
+    const asked = core.stealing.get(tid);
+    core.stealing.delete(tid);
+    if (task === null) return;
+    if (task.state === 'executing' && task.runId === asked) {
+      core.answerSteal(tid, asked, 'ready');
+      core.recommend(task, 'released');
+    } else runAgain(core, task);
   });
+}
+
+function executeKept(core: WorkerCore, event: ExecuteKept): void {
+  for (const tid of event.tids) {
+    const asked = core.stealing.get(tid);
+    if (asked === undefined) continue;
+    core.stealing.delete(tid);
+    answerSteal(core, tid, asked);
+  }
 }
 
 /** Its execution ended without an outcome: if it is wanted still, it is queued again. */

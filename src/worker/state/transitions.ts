@@ -296,6 +296,8 @@ function secedeUnwanted(core: WorkerCore, task: WorkerTask): void {
 }
 
 function cancelExecution(core: WorkerCore, task: WorkerTask): void {
+  // Given back by its executor, to be given back to the scheduler.
+  if (task.done) return release(core, task);
   task.previous = task.state === 'long-running' ? 'long-running' : 'executing';
   task.state = 'cancelled';
   if (core.executing.size > core.options.nthreads && task.killing === null) core.recall(task);

@@ -235,7 +235,10 @@ describe('ends', () => {
     await busy.began;
     h.pool.recall([busy.tid, queued.tid], [1, 1]);
     expect(await queued.done).toEqual({ kind: 'returned' });
+    expect(h.kept).toEqual([busy.tid]);
     expect(await busy.done).toMatchObject({ value: 'done' });
+    h.pool.recall([busy.tid], [1]);
+    expect(h.kept).toEqual([busy.tid, busy.tid]);
   });
 
   test('an idle thread takes over what waits behind a long task', async () => {
@@ -326,6 +329,7 @@ test('threads that cannot start are not tried for ever', async () => {
         onSuccess: nothing,
         onFailure: nothing,
         onReturned: nothing,
+        onKept: nothing,
         onKilled: nothing,
         onBegan: nothing,
         onLog: nothing,

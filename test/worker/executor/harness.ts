@@ -28,6 +28,8 @@ export class Harness {
   readonly log: string[] = [];
   private readonly waiting = new Map<number, (outcome: Outcome) => void>();
   private readonly beginnings = new Map<number, () => void>();
+  /** Recalled in vain. */
+  readonly kept: number[] = [];
   private tid = 1000;
   private fn = 0;
 
@@ -49,6 +51,7 @@ export class Harness {
           }),
         onFailure: (task, error) => settle(task.tid, { kind: 'error', error }),
         onReturned: tids => tids.forEach(tid => settle(tid, { kind: 'returned' })),
+        onKept: tids => this.kept.push(...tids),
         onKilled: tid => settle(tid, { kind: 'killed' }),
         onBegan: tid => this.beginnings.get(tid)?.(),
         onLog: (level, key, text) => this.log.push(`${level} ${key}: ${text}`),

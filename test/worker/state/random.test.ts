@@ -7,6 +7,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import type { Instruction, WorkerEvent } from '../../../src/worker/state/state.ts';
+import type { WorkerToScheduler } from '../../../src/protocol/messages.ts';
 import { compute, Driver, failure, free, gathered, success } from './driver.ts';
 
 const TASKS = 8;
@@ -19,6 +20,10 @@ class World {
   readonly gathers = new Map<number, number[]>();
   readonly store = new Set<number>();
   private run = 0;
+  private readonly lastRun = new Map<number, number>();
+  private readonly recalls: [number, number][] = [];
+  /** Runs it has given back. */
+  private readonly given = new Set<number>();
 
   constructor(nthreads: number) {
     this.driver = new Driver({ nthreads, memoryLimit: 1000, resources: { gpu: 1 } });
@@ -49,10 +54,42 @@ class World {
         for (const tid of instruction.tids) this.store.delete(tid);
         break;
       case 'recall-executions':
-      case 'retry-busy':
+        instruction.tids.forEach((tid, i) => this.recalls.push([tid, instruction.runIds[i] ?? 0]));
+        break;
       case 'send':
+        this.heard(instruction.message);
+        break;
+      case 'retry-busy':
         break;
     }
+  }
+
+  /** What it has let go of under a run it must never report under that run. */
+  private heard(message: WorkerToScheduler): void {
+    if (message.op === 'steal-response') {
+      message.states.forEach((state, i) => {
+        if (!['ready', 'constrained', 'waiting'].includes(state)) return;
+        expect(this.running.get(message.tids[i] ?? 0)).not.toBe(message.runIds[i]);
+        this.given.add(message.runIds[i] ?? 0);
+      });
+    }
+    if (message.op !== 'tasks-finished') return;
+    for (const runId of message.runIds) expect(this.given.has(runId)).toBe(false);
+  }
+
+  /** An executor answers what it was asked to give back. */
+  recall(back: boolean): void {
+    const [tid, runId] = this.recalls.shift() ?? [0, 0];
+    const given = back && this.running.get(tid) === runId && !this.killing.has(tid);
+    if (given) this.running.delete(tid);
+    const op = given ? 'execute-returned' : 'execute-kept';
+    this.tell({ op, tids: [tid], runIds: [runId] });
+  }
+
+  /** The scheduler asks for tasks under the last run it gave each, or an earlier one. */
+  steal(tids: number[], late: boolean): void {
+    const runIds = tids.map(tid => (this.lastRun.get(tid) ?? 1) - (late ? 1 : 0));
+    this.tell({ op: 'steal-request', stimulus: 'test', tids, runIds });
   }
 
   compute(tid: number, holders: number, seed: number): void {
@@ -64,7 +101,8 @@ class World {
     const resources = seed % 5 === 0 ? { gpu: 1 } : null;
     const duration = seed % 3 === 0 ? 0.1 : 500;
     const timeout = seed % 7 === 0 ? 1 : 0;
-    this.tell(compute({ tid, run: ++this.run, deps, resources, duration, timeout, fn: tid % 3 }));
+    this.lastRun.set(tid, ++this.run);
+    this.tell(compute({ tid, run: this.run, deps, resources, duration, timeout, fn: tid % 3 }));
   }
 
   finish(pick: number, how: number): void {
@@ -153,6 +191,15 @@ const step: fc.Arbitrary<(world: World) => void> = fc.oneof(
     w.tell({ op: 'workers', added: [{ worker, address: 'a', host: 'here' }], removed: [] });
   }),
   peer.map(worker => (w: World) => w.tell({ op: 'retry-busy', worker })),
+  {
+    weight: 3,
+    arbitrary: fc.tuple(fc.uniqueArray(tid, { minLength: 1 }), fc.nat(9)).map(
+      ([tids, late]) =>
+        (w: World) =>
+          w.steal(tids, late === 0)
+    )
+  },
+  { weight: 2, arbitrary: fc.boolean().map(back => (w: World) => w.recall(back)) },
   fc.boolean().map(pause => (w: World) => w.tell({ op: pause ? 'pause' : 'unpause' })),
   fc.constant((w: World) => w.tell({ op: 'tick' })),
   // Events about executions that ended long ago change nothing.

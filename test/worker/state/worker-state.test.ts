@@ -7,6 +7,7 @@ import type { ErrorRecord, WorkerToScheduler } from '../../../src/protocol/messa
 import type { Instruction, WorkerEvent } from '../../../src/worker/state/state.ts';
 import { transitionPairs } from '../../../src/worker/state/transitions.ts';
 import { compute, Driver, failure, free, gathered, success } from './driver.ts';
+import type { TaskOf } from './driver.ts';
 
 function sent(instructions: Instruction[]): WorkerToScheduler[] {
   return instructions.flatMap(one => (one.op === 'send' ? [one.message] : []));
@@ -487,6 +488,81 @@ describe('cancelled and resumed', () => {
     expect(d.lines(free(2))).toEqual(['recall 2']);
     d.do({ op: 'execute-returned', tids: [2], runIds: [1] });
     expect(d.stateOf(2)).toBe('forgotten');
+  });
+});
+
+describe('giving back to the scheduler', () => {
+  const steal = (tid: number, runId = 1): WorkerEvent => {
+    return { op: 'steal-request', stimulus: 'test', tids: [tid], runIds: [runId] };
+  };
+  const answers = (d: Driver, ...events: WorkerEvent[]): string[] =>
+    d.do(...events).flatMap(one => {
+      if (one.op !== 'send' || one.message.op !== 'steal-response') return [];
+      const { tids, runIds, states } = one.message;
+      return tids.map((tid, i) => `${tid} run ${runIds[i]}: ${states[i]}`);
+    });
+
+  test.each<[string, TaskOf, string]>([
+    ['ready', { tid: 2 }, 'ready'],
+    ['waiting', { tid: 2, deps: [{ tid: 9, holders: [1] }] }, 'waiting'],
+    ['constrained', { tid: 2, resources: { gpu: 1 } }, 'constrained']
+  ])('what is %s is let go of at once', (_name, task, state) => {
+    const d = new Driver({ resources: { gpu: 1 } });
+    d.do(compute({ tid: 1, resources: { gpu: 1 } }, task));
+    expect(d.stateOf(2)).toBe(state);
+    expect(answers(d, steal(2))).toEqual([`2 run 1: ${state}`]);
+    expect(d.stateOf(2)).toBe('forgotten');
+  });
+
+  test('what has begun, ended or seceded stays', () => {
+    const d = new Driver({ nthreads: 3 });
+    d.do(compute({ tid: 1 }, { tid: 2 }, { tid: 3 }));
+    d.do(success(2), { op: 'secede', tid: 3, runId: 1, duration: 5 });
+    expect(d.lines(steal(1))).toEqual(['recall 1']);
+    expect(answers(d, { op: 'execute-kept', tids: [1], runIds: [1] })).toEqual([
+      '1 run 1: executing'
+    ]);
+    expect(answers(d, steal(2), steal(3))).toEqual(['2 run 1: memory', '3 run 1: long-running']);
+    expect([1, 2, 3].map(tid => d.stateOf(tid))).toEqual(['executing', 'memory', 'long-running']);
+  });
+
+  test('what an executor has not begun is taken from it first', () => {
+    const d = new Driver();
+    const short = { duration: 0.01 };
+    d.do(compute({ tid: 1, ...short }, { tid: 2, ...short }));
+    expect(d.lines(steal(2))).toEqual(['recall 2']);
+    expect(answers(d, { op: 'execute-returned', tids: [2], runIds: [1] })).toEqual([
+      '2 run 1: ready'
+    ]);
+    expect(d.stateOf(2)).toBe('forgotten');
+    expect(d.state.counts.executing).toBe(1);
+  });
+
+  test('another run, or nothing, is answered as such', () => {
+    const d = new Driver();
+    d.do(compute({ tid: 1 }, { tid: 2, run: 7 }));
+    expect(answers(d, steal(2, 6), steal(5))).toEqual(['2 run 6: forgotten', '5 run 1: forgotten']);
+    expect(d.stateOf(2)).toBe('ready');
+  });
+
+  test('freed and given anew while it is recalled: the new run stays', () => {
+    const d = new Driver();
+    const short = { duration: 0.01 };
+    d.do(compute({ tid: 1, ...short }, { tid: 2, ...short }));
+    d.do(steal(2), free(2), compute({ tid: 2, run: 2, ...short }));
+    const said = answers(d, { op: 'execute-returned', tids: [2], runIds: [1] });
+    expect(said).toEqual([]);
+    expect(['ready', 'executing']).toContain(d.stateOf(2));
+    expect(d.state.get(2)?.runId).toBe(2);
+  });
+
+  test('ended before the executor could give it back', () => {
+    const d = new Driver();
+    const short = { duration: 0.01 };
+    d.do(compute({ tid: 1, ...short }, { tid: 2, ...short }));
+    d.do(steal(2), success(1), success(2));
+    expect(answers(d, { op: 'execute-kept', tids: [2], runIds: [1] })).toEqual(['2 run 1: memory']);
+    expect(d.stateOf(2)).toBe('memory');
   });
 });
 

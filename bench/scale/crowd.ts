@@ -91,7 +91,12 @@ async function join(index: number): Promise<void> {
     memoryLimit: 0,
     resources: {},
     nanny: '',
-    version: packageVersion()
+    version: packageVersion(),
+    epoch: '',
+    tids: [],
+    keys: [],
+    nbytes: [],
+    types: []
   });
   await hello;
 }

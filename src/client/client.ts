@@ -25,7 +25,7 @@ import { Future } from './future.ts';
 import { fetchDataset, publish } from './lasting.ts';
 import type { WaitOptions } from './future.ts';
 import { Session } from './session.ts';
-import type { ClusterIdentity } from './session.ts';
+import type { ClusterIdentity, PutValue } from './session.ts';
 import type { FutureRecord } from './state/client-state.ts';
 
 /** A value, or futures of it, nested anywhere. */
@@ -73,6 +73,11 @@ export interface ConnectOptions {
    * gets twice the time of one of weight 1. Above 0, at most 1000; default 1.
    */
   weight?: number;
+  /**
+   * Seconds for which a scheduler that is lost is dialled again, futures staying as they are; 0 = not
+   * at all. Default 60.
+   */
+  reconnectTimeout?: number;
 }
 
 /** A cluster object: anything that says where it is and how to be let in. */
@@ -116,8 +121,15 @@ export class Client {
       token: access.token,
       name: options.name ?? `${process.title === '' ? 'client' : process.title}-${process.pid}`,
       weight,
-      ...(options.timeout === undefined ? {} : { timeoutMs: options.timeout * 1000 })
+      ...(options.timeout === undefined ? {} : { timeoutMs: options.timeout * 1000 }),
+      ...(options.reconnectTimeout === undefined
+        ? {}
+        : { reconnectMs: options.reconnectTimeout * 1000 })
     });
+    const cluster = owned ?? target;
+    // Its owner knows at once that it will not come back.
+    if (cluster instanceof LocalCluster)
+      void cluster.finished.then(reason => session.clusterEnded(reason));
     return new Client(session, {}, owned);
   }
 
@@ -271,40 +283,52 @@ export class Client {
   async scatter<T>(value: T, options: { broadcast?: boolean } = {}): Promise<Future<T>> {
     const { session } = this;
     const serialized = await serializeValueAsync(value, { root: 'value' });
-    const workers = this.taskOptions.workers;
-    const params = { count: 1, workers, broadcast: options.broadcast ?? false };
-    const plan = (await session.request('scatter-plan', params)) as {
-      tids: number[];
-      holders: { id: number; address: string }[][];
-    };
-    const tid = plan.tids[0] ?? 0;
-    const holders = plan.holders[0] ?? [];
     const type = typeName(value);
     const key = this.call.key ?? `${type}-${KEY_SALT}-${nextKey++}`;
     const nbytes = serialized.frames.reduce((sum, frame) => sum + frame.length, 0);
-    const put = { tid, key, type, nbytes, serialized };
-    await session.alive(() =>
-      Promise.all(holders.map(holder => session.put(holder.address, [put])))
+    const broadcast = options.broadcast ?? false;
+    const { epoch, tid, holders } = await this.putOnWorkers(
+      { key, type, nbytes, serialized },
+      broadcast
     );
     const record = session.state.create(key, 'scatter', Date.now());
     // It lies on the workers already; the scheduler's word only confirms it.
     if (record.status === 'pending') Object.assign(record, { status: 'finished', type, nbytes });
     const future = new Future<T>(session, record);
-    const message = {
-      cids: [record.cid],
-      keys: [key],
-      tids: [tid],
-      nbytes: [nbytes],
-      types: [type]
-    };
-    session.outbox.inOrder(() =>
-      session.outbox.message({
-        op: 'scattered',
-        ...message,
-        workers: [holders.map(holder => holder.id)]
-      })
-    );
+    const names = { cids: [record.cid], keys: [key] };
+    const facts = { tids: [tid], nbytes: [nbytes], types: [type] };
+    session.outbox.inOrder(() => {
+      const workers = [holders.map(holder => holder.id)];
+      // A scheduler in place of the one that gave the number knows the value by its name alone.
+      if (session.epoch !== epoch)
+        session.outbox.message({ op: 'client-desires-keys', ...names, again: 'data' });
+      else session.outbox.message({ op: 'scattered', ...names, ...facts, workers });
+    });
     return future;
+  }
+
+  /** Where the value lies then. Numbers of a scheduler that died meanwhile are worth nothing. */
+  private async putOnWorkers(value: Omit<PutValue, 'tid'>, broadcast: boolean): Promise<Put> {
+    const { session } = this;
+    const params = { count: 1, workers: this.taskOptions.workers, broadcast };
+    for (let tries = 1; ; tries++) {
+      const plan = (await session.request('scatter-plan', params)) as {
+        epoch: string;
+        tids: number[];
+        holders: Put['holders'][];
+      };
+      const tid = plan.tids[0] ?? 0;
+      const holders = plan.holders[0] ?? [];
+      try {
+        const put = { tid, ...value };
+        await session.alive(() =>
+          Promise.all(holders.map(holder => session.put(holder.address, plan.epoch, [put])))
+        );
+        if (session.epoch === plan.epoch) return { epoch: plan.epoch, tid, holders };
+      } catch (error) {
+        if (session.epoch === plan.epoch || tries === 3) throw error;
+      }
+    }
   }
 
   /** Runs a function once on every worker, beside its tasks; results by worker address. */
@@ -465,6 +489,13 @@ export class Client {
   [Symbol.for('Deno.customInspect')](): string {
     return this.toString();
   }
+}
+
+/** A value that lies on workers. */
+interface Put {
+  epoch: string;
+  tid: number;
+  holders: { id: number; address: string }[];
 }
 
 interface PackedCall {

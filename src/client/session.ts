@@ -1,16 +1,27 @@
 /**
  * One connection of one process to a cluster: the link, the futures' records, what waits for them,
  * and the data links to workers. Clients with different call options share a session.
+ *
+ * When the link breaks, the session is away: futures keep their state, what is submitted, cancelled
+ * or released is noted, questions wait. It dials again until `reconnectTimeout` has passed; once
+ * back it says again all that it still wants (state/ledger.ts), to a scheduler that may be another.
  */
 import { randomUUID } from 'node:crypto';
-import { CommClosedError, ProtocolVersionError, TimeoutError } from '../base/errors.ts';
+import {
+  AuthenticationError,
+  ClusterError,
+  CommClosedError,
+  ProtocolVersionError,
+  TimeoutError
+} from '../base/errors.ts';
 import type { TaskloomError } from '../base/errors.ts';
 import type { Connection } from '../comm/connection.ts';
 import { DataPool } from '../comm/data.ts';
 import { Requester } from '../comm/rpc.ts';
 import { dial } from '../comm/websocket.ts';
-import { CLOSE, PROTOCOL_VERSION } from '../protocol/limits.ts';
-import type { ClientToScheduler, SchedulerToClient } from '../protocol/messages.ts';
+import { isGoneForGood } from '../config/connection-file.ts';
+import { CLOSE, LIMITS, PROTOCOL_VERSION } from '../protocol/limits.ts';
+import type { ClientHello, ClientToScheduler, SchedulerToClient } from '../protocol/messages.ts';
 import { deserializeValue, deserializeValueAsync, unpackFrames } from '../serialize/value.ts';
 import type { Serialized } from '../serialize/value.ts';
 import { errorOf, goneError } from './failure.ts';
@@ -19,6 +30,8 @@ import { Future } from './future.ts';
 import type { WaitOptions } from './future.ts';
 import { ClientState } from './state/client-state.ts';
 import type { FutureRecord } from './state/client-state.ts';
+import { Ledger } from './state/ledger.ts';
+import type { Outcome } from './state/ledger.ts';
 
 export interface SessionOptions {
   address: string;
@@ -29,6 +42,8 @@ export interface SessionOptions {
   weight?: number | undefined;
   /** ms to connect in; default 10,000. */
   timeoutMs?: number;
+  /** ms for which a lost scheduler is dialled again; 0 = not at all. Default 60,000. */
+  reconnectMs?: number;
 }
 
 export interface ClusterIdentity {
@@ -39,6 +54,25 @@ export interface ClusterIdentity {
 
 /** ms between tries to fetch a value whose holder did not answer. */
 const FETCH_RETRY_MS = 100;
+/** ms before the first redial; doubles up to the second. */
+const REDIAL_MS = 100;
+const REDIAL_MOST_MS = 2000;
+const RECONNECT_MS = 60_000;
+/** Closes after which the scheduler may be there again, or another in its place. */
+const BROKEN: ReadonlySet<number> = new Set([1006, CLOSE.unresponsive, CLOSE.handshakeTimeout]);
+/** Questions that change nothing: asked again when the link broke before the answer. */
+const ASKED_AGAIN: ReadonlySet<string> = new Set([
+  'locate',
+  'states',
+  'who-has',
+  'has-what',
+  'processing',
+  'story',
+  'explain',
+  'scheduler-info',
+  'scatter-plan',
+  'logs'
+]);
 /** Functions a client keeps registered for later submissions. */
 const FUNCTIONS_KEPT = 1000;
 
@@ -49,7 +83,16 @@ export class Session {
   readonly state = new ClientState();
   readonly outbox: GraphOutbox;
   cluster: ClusterIdentity = { id: '', name: '', kind: '' };
+  /** Of the scheduler there is, or was last: its numbers mean nothing to another. */
+  epoch = '';
   private connection: Connection<ClientToScheduler> | null = null;
+  private readonly options: SessionOptions;
+  private readonly ledger = new Ledger();
+  /** The scheduler has said hello on this link. */
+  private welcomed = false;
+  /** What waits for the link while it is broken. */
+  private readonly backListeners = new Set<() => void>();
+  private redialTimer: ReturnType<typeof setTimeout> | null = null;
   private readonly requester: Requester;
   private readonly pool: DataPool;
   private readonly watchers = new Map<number, Set<() => void>>();
@@ -57,15 +100,17 @@ export class Session {
   private nextFunction = 1;
   private waits = 0;
   private ended: string | null = null;
+  /** Its cluster has ended: a link that closes is not dialled again. */
+  private gone: string | null = null;
   private released: number[] = [];
   private readonly endListeners = new Set<(reason: string) => void>();
   private readonly collected = new FinalizationRegistry<number>(cid => this.release(cid));
 
   private constructor(options: SessionOptions) {
+    this.options = options;
     this.address = options.address;
     this.name = options.name;
-    const send = (message: ClientToScheduler): void => this.connection?.send(message);
-    this.outbox = new GraphOutbox(send);
+    this.outbox = new GraphOutbox(message => this.transmit(message));
     this.requester = new Requester(message => this.outbox.message(message));
     this.pool = new DataPool(options.token);
   }
@@ -73,45 +118,143 @@ export class Session {
   /** Connects and says hello. Rejects with an error that names the address and the cause. */
   static async open(options: SessionOptions): Promise<Session> {
     const session = new Session(options);
+    await session.connect();
+    session.connection?.keepsAlive(false);
+    return session;
+  }
+
+  /** Dials and registers; resolves when the scheduler has said hello. */
+  private async connect(): Promise<void> {
+    const { address, token, timeoutMs, name, weight } = this.options;
     let welcome: () => void = () => undefined;
     let refuse: (error: Error) => void = () => undefined;
     const hello = new Promise<void>((resolve, reject) => {
       welcome = resolve;
       refuse = reject;
     });
-    session.connection = await dial<ClientToScheduler, SchedulerToClient>(
-      {
-        address: options.address,
-        path: '/client',
-        token: options.token,
-        ...(options.timeoutMs === undefined ? {} : { timeoutMs: options.timeoutMs })
-      },
+    // The dial may fail first: then nobody waits for the hello.
+    hello.catch(() => undefined);
+    let mine: Connection<ClientToScheduler> | null = null;
+    mine = await dial<ClientToScheduler, SchedulerToClient>(
+      { address, path: '/client', token, ...(timeoutMs === undefined ? {} : { timeoutMs }) },
       {
         onMessages: messages => {
           for (const message of messages) {
             if (message.op === 'hello') {
-              session.cluster = message.cluster;
-              welcome();
-            } else session.receive(message);
+              const wrong = this.welcome(message);
+              if (wrong === null) welcome();
+              else refuse(wrong);
+            } else this.receive(message);
           }
         },
         onClose: ({ code, reason }) => {
-          refuse(helloError(options.address, code, reason));
-          session.end(reason === '' ? `the connection to ${options.address} was lost` : reason);
+          refuse(helloError(address, code, reason));
+          if (this.connection === mine) this.linkClosed(code, reason);
         }
       }
     );
-    session.connection.send({
+    this.connection = mine;
+    mine.send({
       op: 'register-client',
       protocol: PROTOCOL_VERSION,
-      client: session.id,
-      name: options.name,
+      client: this.id,
+      name,
       version: '',
-      ...(options.weight === undefined ? {} : { weight: options.weight })
+      ...(weight === undefined ? {} : { weight })
     });
-    await hello;
-    session.connection.keepsAlive(false);
-    return session;
+    const late = new TimeoutError(
+      `${address} said no hello within ${LIMITS.handshakeMs / 1000} s.`
+    );
+    const timer = setTimeout(() => {
+      refuse(late);
+      mine.close(CLOSE.handshakeTimeout, late.message);
+    }, LIMITS.handshakeMs);
+    await hello.finally(() => clearTimeout(timer));
+  }
+
+  /** Another scheduler in its place is welcome; another cluster is not. */
+  private welcome(hello: ClientHello): Error | null {
+    const back = this.cluster.id !== '';
+    if (back && hello.cluster.id !== this.cluster.id) {
+      return new ClusterError(`Another cluster (${hello.cluster.name}) is at ${this.address} now.`);
+    }
+    this.cluster = hello.cluster;
+    this.epoch = hello.epoch;
+    this.welcomed = true;
+    if (back) this.resume();
+    return null;
+  }
+
+  /** Says a message, in the order of all that the client says. */
+  private transmit(message: ClientToScheduler): void {
+    this.ledger.note(message, this.welcomed);
+    if (this.welcomed) this.connection?.send(message);
+  }
+
+  // ---------------------------------------------------------------- a link that breaks
+
+  private linkClosed(code: number, reason: string): void {
+    const welcomed = this.welcomed;
+    this.welcomed = false;
+    if (this.ended !== null) return;
+    const why = reason === '' ? `the connection to ${this.address} was lost` : reason;
+    const limit = this.options.reconnectMs ?? RECONNECT_MS;
+    if (!BROKEN.has(code) || limit <= 0 || this.gone !== null) return this.end(this.gone ?? why);
+    // A redial that breaks before its hello goes on in `redial`.
+    if (!welcomed) return;
+    this.requester.fail(`The link broke before the answer came: ${why}.`);
+    this.redialLater(why, REDIAL_MS, performance.now() + limit);
+  }
+
+  private redialLater(why: string, pauseMs: number, until: number): void {
+    if (this.ended !== null) return;
+    this.redialTimer = setTimeout(() => void this.redial(why, pauseMs, until), pauseMs);
+    if (this.waits === 0) this.redialTimer.unref?.();
+  }
+
+  private async redial(why: string, pauseMs: number, until: number): Promise<void> {
+    try {
+      await this.connect();
+      this.connection?.keepsAlive(this.waits > 0);
+    } catch (error) {
+      this.welcomed = false;
+      const final =
+        error instanceof AuthenticationError ||
+        error instanceof ProtocolVersionError ||
+        error instanceof ClusterError;
+      if (final) return this.end(`${why}; ${error.message}`);
+      if (isGoneForGood(this.cluster.id)) return this.end(`${why}; its processes have ended`);
+      if (performance.now() >= until)
+        return this.end(`${why}; it was not back in time (reconnectTimeout)`);
+      this.redialLater(why, Math.min(2 * pauseMs, REDIAL_MOST_MS), until);
+    }
+  }
+
+  /** Back: says all that is wanted, then what waited may go on. */
+  private resume(): void {
+    const outcome = (cid: number): Outcome => {
+      const record = this.state.records.get(cid);
+      const failed = record?.status === 'error';
+      return { pending: record?.status === 'pending', error: failed ? record.error : null };
+    };
+    this.outbox.flush();
+    for (const message of this.ledger.resume(outcome)) this.connection?.send(message);
+    for (const listener of [...this.backListeners]) listener();
+  }
+
+  /** Resolves when there is a link; at once when there is one. Rejects when the session ends. */
+  private whenBack(): Promise<void> {
+    if (this.welcomed) return Promise.resolve();
+    return new Promise((resolve, reject) => {
+      const settle = (): void => {
+        this.backListeners.delete(settle);
+        this.endListeners.delete(settle);
+        if (this.ended === null) resolve();
+        else reject(this.endError());
+      };
+      this.backListeners.add(settle);
+      this.endListeners.add(settle);
+    });
   }
 
   get isOpen(): boolean {
@@ -134,9 +277,17 @@ export class Session {
     this.end('the client was closed');
   }
 
+  /** Its cluster is known to be gone: nothing is waited for any more. */
+  clusterEnded(reason: string): void {
+    this.gone = reason;
+    if (!this.welcomed) this.end(reason);
+  }
+
   private end(reason: string): void {
     if (this.ended !== null) return;
     this.ended = reason;
+    this.welcomed = false;
+    if (this.redialTimer !== null) clearTimeout(this.redialTimer);
     this.pool.close();
     this.requester.fail(`The cluster is gone: ${reason}.`);
     for (const record of this.state.end(reason)) this.changed(record);
@@ -146,16 +297,22 @@ export class Session {
 
   /** Throws when nothing can be sent any more. */
   mustBeOpen(): void {
-    if (this.ended === null) return;
-    throw new CommClosedError(
-      `This client is not connected any more: ${this.ended}. Connect again with Client.connect().`
+    if (this.ended !== null) throw this.endError();
+  }
+
+  private endError(): CommClosedError {
+    return new CommClosedError(
+      `This client is not connected any more: ${this.ended ?? ''}. Connect again with Client.connect().`
     );
   }
 
   private receive(message: SchedulerToClient): void {
     if (message.op === 'response') this.requester.answer(message);
     else if (message.op === 'closing') this.end(message.reason);
-    else for (const record of this.state.handle(message)) this.changed(record);
+    else if (message.op === 'cancelled-keys') {
+      this.ledger.unwant(message.cids);
+      for (const record of this.state.handle(message)) this.changed(record);
+    } else for (const record of this.state.handle(message)) this.changed(record);
   }
 
   /** Wakes what waits for a record that the client itself has changed. */
@@ -181,12 +338,25 @@ export class Session {
 
   async request(method: string, params: unknown, timeoutMs = 0): Promise<unknown> {
     this.mustBeOpen();
-    return this.alive(() => this.requester.request(method, params, timeoutMs));
+    return this.alive(async () => {
+      for (;;) {
+        await this.whenBack();
+        try {
+          return await this.requester.request(method, params, timeoutMs);
+        } catch (error) {
+          const broke = error instanceof CommClosedError && this.ended === null;
+          if (!broke || !ASKED_AGAIN.has(method)) throw error;
+        }
+      }
+    });
   }
 
   /** The process stays up while something is waited for, and only then. */
   async alive<T>(action: () => Promise<T>): Promise<T> {
-    if (this.waits++ === 0) this.connection?.keepsAlive(true);
+    if (this.waits++ === 0) {
+      this.connection?.keepsAlive(true);
+      this.redialTimer?.ref?.();
+    }
     try {
       return await action();
     } finally {
@@ -393,7 +563,7 @@ export class Session {
       }
     }
     if (remote.length === 0) return true;
-    const where = (await this.requester.request('locate', {
+    const where = (await this.request('locate', {
       cids: remote.map(({ cid }) => cid)
     })) as Located;
     const byHolder = new Map<string, { tid: number; record: FutureRecord }[]>();
@@ -411,20 +581,21 @@ export class Session {
       else list.push(wanted);
     });
     const done = await Promise.all(
-      [...byHolder].map(([holder, wanted]) => this.fetchFrom(holder, wanted, values))
+      [...byHolder].map(([holder, wanted]) => this.fetchFrom(holder, where.epoch, wanted, values))
     );
     return complete && done.every(Boolean);
   }
 
   private async fetchFrom(
     holder: string,
+    epoch: string,
     wanted: { tid: number; record: FutureRecord }[],
     values: Map<FutureRecord, unknown>
   ): Promise<boolean> {
     let answer;
     try {
       answer = await this.pool.request(holder, {
-        head: { op: 'get-data', tids: wanted.map(({ tid }) => tid) },
+        head: { op: 'get-data', epoch, tids: wanted.map(({ tid }) => tid) },
         frames: []
       });
     } catch {
@@ -448,9 +619,10 @@ export class Session {
   }
 
   /** Puts values straight onto a worker. */
-  async put(holder: string, values: PutValue[]): Promise<void> {
+  async put(holder: string, epoch: string, values: PutValue[]): Promise<void> {
     const head = {
       op: 'put-data',
+      epoch,
       tids: values.map(value => value.tid),
       keys: values.map(value => value.key),
       families: values.map(value => value.serialized.family),
@@ -474,6 +646,7 @@ export interface PutValue {
 }
 
 interface Located {
+  epoch: string;
   tids: number[];
   holders: string[][];
 }

@@ -31,6 +31,10 @@ export interface ConnectionFile {
   /** Scheduler's process and host: a reader on the same host checks that it lives. */
   pid: number;
   host: string;
+  /** Process on the same host that starts the scheduler again when it dies, if any. */
+  supervisor?: number;
+  /** Why the scheduler is not there at the moment; its supervisor is starting it again. */
+  restarting?: string;
   /** ms since the epoch. */
   startedAt: number;
   madeBy: { kind: 'sidebar' | 'notebook' | 'script' | 'cli'; label: string };
@@ -95,15 +99,31 @@ export function readConnectionFile(path: string): ConnectionFile | null {
   }
 }
 
-/** False only when it is certain that the scheduler is gone: same host, no such process. */
+/**
+ * False only when it is certain that the scheduler is gone: same host, no such process, and none
+ * that would start it again.
+ */
 export function schedulerLives(file: ConnectionFile): boolean {
   if (file.host !== hostname()) return true;
+  return processLives(file.pid) || (file.supervisor !== undefined && processLives(file.supervisor));
+}
+
+function processLives(pid: number): boolean {
   try {
-    process.kill(file.pid, 0);
+    process.kill(pid, 0);
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === 'EPERM';
   }
-  return !isZombie(file.pid);
+  return !isZombie(pid);
+}
+
+/**
+ * Whether a cluster that cannot be reached will certainly not come back: it had a supervisor on this
+ * host, which is gone, too.
+ */
+export function isGoneForGood(id: string): boolean {
+  const file = readConnectionFile(join(runtimeFolder(), `${id}.json`));
+  return file?.supervisor !== undefined && !schedulerLives(file);
 }
 
 /** Ended, and nobody has asked how: common in containers, whose first process may never ask. */

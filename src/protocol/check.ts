@@ -78,8 +78,14 @@ const SHAPES: Record<string, Shape> = {
       nthreads: 'number',
       memoryLimit: 'number',
       resources: 'map',
-      nanny: 'text'
-    }
+      nanny: 'text',
+      epoch: 'text',
+      tids: 'numbers',
+      keys: 'texts',
+      nbytes: 'numbers',
+      types: 'texts'
+    },
+    columns: ['tids', 'keys', 'nbytes', 'types']
   },
   'tasks-finished': {
     fields: {

@@ -107,6 +107,15 @@ export interface UpdateGraph {
   order?: number[];
   /** The running task that submits them (its tid): they are done for its client, before the rest. */
   parent?: number;
+  /**
+   * A client that is back after its link broke says again all that it still wants, under the same
+   * numbers, in graphs of which the last is marked so. Nothing of them starts before that one.
+   */
+  again?: 'part' | 'last';
+  /** Numbers of the tasks, rising, when they do not follow each other. */
+  cids?: number[];
+  /** With `again`: tasks (by place) known to have failed, and errors[which[i]] of tasks[i]. */
+  failed?: { tasks: number[]; which: number[]; errors: ErrorRecord[] };
 }
 
 /** Wants keys that exist already, by name. */
@@ -114,6 +123,11 @@ export interface ClientDesiresKeys {
   op: 'client-desires-keys';
   cids: number[];
   keys: string[];
+  /**
+   * From a client that is back: keys of its own `data`, or of `others`. What does not exist may
+   * still come with a worker, or with the client that made it; if not, it is lost.
+   */
+  again?: 'data' | 'others';
 }
 export interface ClientReleasesKeys {
   op: 'client-releases-keys';
@@ -185,6 +199,8 @@ export interface ClientHello {
   op: 'hello';
   protocol: number;
   cluster: { id: string; name: string; kind: string };
+  /** Differs for each start of a scheduler: tids, workers and fns of one mean nothing to another. */
+  epoch: string;
 }
 export interface KeyInMemory {
   op: 'key-in-memory';
@@ -244,6 +260,12 @@ export interface RegisterWorker {
   /** Id of the nanny that watches it, or ''. */
   nanny: string;
   version: string;
+  /** Values it brings along, when it had a scheduler before: that one's epoch and numbers. */
+  epoch: string;
+  tids: number[];
+  keys: string[];
+  nbytes: number[];
+  types: string[];
 }
 
 export interface TasksFinished {
@@ -371,6 +393,9 @@ export interface WorkerHello {
   cluster: { id: string; name: string; kind: string };
   /** ms between heartbeats. */
   heartbeat: number;
+  epoch: string;
+  /** The number of each value that it brought along; -1: to be dropped. */
+  adopted: number[];
 }
 /** The table of peers: sent whole at hello (all as added), then as it changes. */
 export interface WorkersChanged {

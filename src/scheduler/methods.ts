@@ -11,6 +11,16 @@ import { checkMessage } from '../protocol/check.ts';
 import type { Dataset } from './state/lasting.ts';
 import type { Task } from './state/tasks.ts';
 
+/** Questions that wait, after a restart, until the workers are back. */
+export const NEEDS_WORKERS: ReadonlySet<string> = new Set([
+  'locate',
+  'states',
+  'who-has',
+  'has-what',
+  'scatter-plan',
+  'run'
+]);
+
 /** All methods for one client. */
 export function clientMethods(
   scheduler: Scheduler,
@@ -23,6 +33,7 @@ export function clientMethods(
     ...diagnosticMethods(scheduler),
     /** Holders of keys: by the client's numbers, for fetching. */
     locate: ({ cids }: { cids: number[] }) => ({
+      epoch: state.epoch,
       states: cids.map(cid => task(cid)?.state ?? 'forgotten'),
       tids: cids.map(cid => task(cid)?.id ?? 0),
       holders: cids.map(cid =>
@@ -60,6 +71,7 @@ export function clientMethods(
         address: facts.address
       }));
       return {
+        epoch: state.epoch,
         tids: plan.tids,
         holders: plan.workers.map(({ id, facts }) =>
           broadcast ? all : [{ id, address: facts.address }]

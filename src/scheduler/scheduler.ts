@@ -5,6 +5,7 @@
  * can say it.
  */
 import { readFile } from 'node:fs/promises';
+import { randomBytes } from 'node:crypto';
 import { extname, join, normalize } from 'node:path';
 import { hostname } from 'node:os';
 import { fileURLToPath } from 'node:url';
@@ -38,7 +39,7 @@ import type {
 } from '../protocol/messages.ts';
 import { FeedServer } from './feed-server.ts';
 import { LOGIN_PAGE } from './login-page.ts';
-import { clientMethods } from './methods.ts';
+import { NEEDS_WORKERS, clientMethods } from './methods.ts';
 import { Liveness, LIVENESS_DEFAULTS } from './state/liveness.ts';
 import type { LivenessOptions } from './state/liveness.ts';
 import { DEFAULT_OPTIONS, SchedulerState } from './state/state.ts';
@@ -58,11 +59,19 @@ export interface SchedulerOptions
   /** Write a connection file, so that the sidebar and `Client.connect` find the cluster. */
   connectionFile: boolean;
   log?: Log;
+  /** Workers of a scheduler that died and in whose place this one is started. */
+  recoverWorkers?: number;
+  /** How many workers there are, whenever that changes. */
+  onWorkers?: (count: number) => void;
 }
 
 /** How long the nanny's report of a vanished worker is awaited. */
 const EXIT_REPORT_MS = 1000;
 const TICK_MS = 250;
+/** How long the workers of a scheduler that died are awaited before anything is placed. */
+const RECOVER_MS = 5000;
+/** Closes after which a client may come back: its link broke, or seemed to. */
+const BROKEN: ReadonlySet<number> = new Set([1006, CLOSE.unresponsive]);
 
 export interface WorkerLink {
   connection: Connection<SchedulerToWorker>;
@@ -100,6 +109,7 @@ export class Scheduler {
   private readonly exits = new Map<string, WorkerExited>();
   private readonly awaited = new Map<string, (exit: WorkerExited | null) => void>();
   private readonly startedAt = Date.now();
+  private readonly heldBack: (() => void)[] = [];
   private ticker: NodeJS.Timeout | null = null;
   private resolveFinished: (reason: string) => void = () => undefined;
   private closing: Promise<void> | null = null;
@@ -111,7 +121,12 @@ export class Scheduler {
     this.log = options.log ?? new Log('scheduler');
     this.finished = new Promise(resolve => (this.resolveFinished = resolve));
     const cluster = { id: options.id, name: options.name, kind: options.kind };
-    this.state = new SchedulerState({ ...DEFAULT_OPTIONS, ...stateOptions(options), cluster });
+    this.state = new SchedulerState({
+      ...DEFAULT_OPTIONS,
+      ...stateOptions(options),
+      cluster,
+      epoch: randomBytes(8).toString('hex')
+    });
     const { workerTtl, idleTimeout } = { ...LIVENESS_DEFAULTS, ...options };
     this.liveness = new Liveness({ workerTtl, idleTimeout }, now());
     this.feed = new FeedServer(this.state, { ...cluster, startedAt: this.startedAt }, now);
@@ -128,6 +143,8 @@ export class Scheduler {
   /** Listens, writes the connection file and is ready for workers and clients. */
   static async start(options: SchedulerOptions): Promise<Scheduler> {
     const scheduler = new Scheduler(options);
+    const workers = options.recoverWorkers ?? 0;
+    if (workers > 0) scheduler.apply({ type: 'recover', workers, within: RECOVER_MS });
     scheduler.address = await scheduler.server.listen();
     if (options.connectionFile) {
       writeConnectionFile({
@@ -145,6 +162,10 @@ export class Scheduler {
     }
     scheduler.ticker = setInterval(() => scheduler.tick(), TICK_MS);
     scheduler.log.info(`cluster ${options.name} listens on ${scheduler.address}`);
+    if (workers > 0) {
+      const wait = `for up to ${RECOVER_MS / 1000} s, until they are back`;
+      scheduler.log.warn(`in place of a scheduler that had ${workers} workers; waits ${wait}`);
+    }
     return scheduler;
   }
 
@@ -186,6 +207,15 @@ export class Scheduler {
         this.workers.get(instruction.worker)?.connection.send(instruction.message);
       else this.clients.get(instruction.client)?.send(instruction.message);
     }
+    if (this.heldBack.length > 0 && !this.state.recovery.holding) {
+      for (const act of this.heldBack.splice(0)) act();
+    }
+  }
+
+  /** Does now, or once the workers of the scheduler before are back, what needs to know of them. */
+  private whenWhole(act: () => void): void {
+    if (this.state.recovery.holding) this.heldBack.push(act);
+    else act();
   }
 
   private tick(): void {
@@ -297,34 +327,41 @@ export class Scheduler {
       'register-client',
       (connection, first) => {
         const id = String(first.client);
-        if (this.clients.has(id)) {
-          connection.close(CLOSE.replaced, 'a client of this id is connected already');
-          return null;
-        }
         const { weight = 1 } = first;
         // First: it throws, and the link is closed, when the weight makes no sense.
         this.apply({ type: 'add-client', client: id, name: first.name, weight });
+        const before = this.clients.get(id);
         this.clients.set(id, connection);
+        // It is back before its broken link was noticed here.
+        before?.close(CLOSE.replaced, 'the client has connected anew');
         const { name, kind } = this.options;
         connection.send({
           op: 'hello',
           protocol: PROTOCOL_VERSION,
-          cluster: { id: this.id, name, kind }
+          cluster: { id: this.id, name, kind },
+          epoch: this.state.epoch
         });
         this.log.info(`client ${first.name} connected`);
         const methods = clientMethods(this, id);
         return {
           messages: batch => {
             for (const message of batch) {
-              if (message.op === 'request')
-                void answerRequest(message, methods, answer => connection.send(answer));
-              else this.apply({ type: 'client-message', client: id, message });
+              if (message.op !== 'request')
+                this.apply({ type: 'client-message', client: id, message });
+              else {
+                const answer = (): void =>
+                  void answerRequest(message, methods, response => connection.send(response));
+                if (NEEDS_WORKERS.has(message.method)) this.whenWhole(answer);
+                else answer();
+              }
             }
           },
-          closed: reason => {
+          closed: (reason, code) => {
+            if (this.clients.get(id) !== connection) return;
             this.clients.delete(id);
-            this.apply({ type: 'remove-client', client: id });
-            this.log.info(`client ${first.name} left: ${reason}`);
+            const lost = BROKEN.has(code);
+            this.apply({ type: lost ? 'client-lost' : 'remove-client', client: id });
+            this.log.info(`client ${first.name} ${lost ? 'is lost' : 'left'}: ${reason}`);
           }
         };
       },
@@ -342,8 +379,17 @@ export class Scheduler {
         const id = this.state.nextWorker;
         const requester = new Requester(message => connection.send(message));
         const link: WorkerLink = { connection, requester, register: first, givenUp: null };
+        const before = [...this.workers].find(([, one]) => sameProcess(one.register, first));
         this.workers.set(id, link);
-        this.apply({ type: 'add-worker', worker: id, facts: first });
+        const { epoch, tids, keys, nbytes, types } = first;
+        const held = { epoch, tids, keys, nbytes, types };
+        this.apply({ type: 'add-worker', worker: id, facts: first, held });
+        if (before !== undefined) this.replaced(before[0], before[1]);
+        this.options.onWorkers?.(this.state.workers.size);
+        if (keys.length > 0) {
+          const kept = [...(this.state.workers.get(id)?.hasWhat ?? [])].length;
+          this.log.info(`worker ${first.name} is back with ${kept} of ${keys.length} values`);
+        }
         this.log.info(
           `worker ${first.name} registered from ${first.address} with ${first.nthreads} threads`
         );
@@ -366,12 +412,25 @@ export class Scheduler {
     );
   }
 
+  /** The same process has registered anew: its link broke, which is no fault of its tasks. */
+  private replaced(id: number, link: WorkerLink): void {
+    this.workers.delete(id);
+    this.awaited.get(`${link.register.name}:${link.register.pid}`)?.(null);
+    link.connection.close(CLOSE.replaced, 'the worker has connected anew');
+    const reason = 'its link broke, and it came back';
+    this.feed.workerLeft(id, reason);
+    this.apply({ type: 'remove-worker', worker: id, reason, expected: true });
+  }
+
   private async workerGone(
     id: number,
     register: RegisterWorker,
     linkReason: string
   ): Promise<void> {
+    if (!this.workers.has(id)) return;
     const exit = await this.exitReport(register);
+    // It may have come back meanwhile.
+    if (!this.workers.has(id)) return;
     // Its last words, unless it was only logging that all is well.
     const last = exit?.lastLines.findLast(line => !/ (info|debug): /.test(line));
     const reason =
@@ -384,6 +443,7 @@ export class Scheduler {
     this.log.add(expected ? 'info' : 'warn', `worker ${register.name} is gone: ${reason}`);
     this.feed.workerLeft(id, exit?.reason ?? linkReason);
     this.apply({ type: 'remove-worker', worker: id, reason, expected });
+    this.options.onWorkers?.(this.state.workers.size);
   }
 
   /** What the worker's nanny says of its end, or null when it has none or it says nothing in time. */
@@ -542,6 +602,10 @@ export class Scheduler {
     if (owner === undefined) setImmediate(() => void this.close(reason));
     else owner.requester.request('close', { reason }, 10_000).catch(() => this.close(reason));
   }
+}
+
+function sameProcess(a: RegisterWorker, b: RegisterWorker): boolean {
+  return a.address === b.address && a.pid === b.pid && a.name === b.name;
 }
 
 /** ms since the epoch, finer than Date.now(). */

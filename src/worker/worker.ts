@@ -200,7 +200,12 @@ export class Worker {
       memoryLimit,
       resources: { ...resources },
       nanny: nanny ?? '',
-      version: packageVersion()
+      version: packageVersion(),
+      epoch: '',
+      tids: [],
+      keys: [],
+      nbytes: [],
+      types: []
     };
   }
 

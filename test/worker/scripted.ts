@@ -126,7 +126,9 @@ export class ScriptedScheduler {
       protocol: this.protocol,
       worker: peer.number,
       cluster: { id: 'x', name: 'x', kind: 'local' },
-      heartbeat: 50
+      heartbeat: 50,
+      epoch: 'x',
+      adopted: register.tids.map(() => -1)
     });
     const rowOf = (one: Peer) => ({
       worker: one.number,

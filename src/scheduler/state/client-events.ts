@@ -7,16 +7,24 @@ import { bind, tellState, unbind } from './clients.ts';
 import type { ClientRecord } from './clients.ts';
 import { updateGraph } from './graph.ts';
 import { fireAndForget, publishDataset, unpublishDataset } from './lasting.ts';
+import { abandonReturn, awaitKey, giveUpAwaited, rebind, releaseRecovered } from './recovery.ts';
 import { scattered } from './scatter.ts';
 import type { SchedulerState } from './state.ts';
 import type { Task } from './tasks.ts';
 import { letGo, recommend } from './transitions.ts';
+
+/** Its link broke: what it wants stays while it may come back. */
+export function loseClient(state: SchedulerState, id: string): void {
+  const client = state.clients.get(id);
+  if (client !== undefined) client.away = state.now + state.options.clientGrace;
+}
 
 export function removeClient(state: SchedulerState, id: string): void {
   const client = state.clients.get(id);
   if (client === undefined) return;
   state.clients.delete(id);
   state.outbox.dropClient(client);
+  abandonReturn(state, client);
   for (const binding of [...client.bindings.values()].reverse()) unbind(state, binding);
   for (const fn of client.functions.values()) state.releaseFunction(fn);
   client.functions.clear();
@@ -34,7 +42,10 @@ export function clientMessage(
         throw new ProtocolError('A function is too large.');
       const fn = state.functionOf(message.hash, message.name, message.blob);
       fn.users++;
+      const before = client.functions.get(message.fn);
       client.functions.set(message.fn, fn);
+      client.returning?.functions.delete(message.fn);
+      if (before !== undefined) state.releaseFunction(before);
       return;
     }
     case 'release-functions':
@@ -78,14 +89,22 @@ function desireKeys(state: SchedulerState, client: ClientRecord, message: Client
   message.cids.forEach((cid, i) => {
     const key = message.keys[i] ?? '';
     const task = state.byKey.get(key);
+    if (message.again !== undefined) {
+      const wanted = task ?? awaitKey(state, key, message.again === 'others');
+      rebind(state, client, cid, wanted, true, false);
+      releaseRecovered(state, wanted);
+      return;
+    }
     if (task === undefined) {
       state.outbox.cancelled(client, cid, `no task or data named ${key} is known to this cluster`);
       return;
     }
     bind(client, cid, task, true);
     tellState(state, client, cid, task);
+    releaseRecovered(state, task);
     if (task.state === 'released') recommend(state, task, 'waiting');
   });
+  giveUpAwaited(state);
 }
 
 function cancelKeys(state: SchedulerState, client: ClientRecord, message: CancelKeys): void {

@@ -7,6 +7,8 @@
 import { ProtocolError } from '../../base/errors.ts';
 import { Share } from '../../base/fair.ts';
 import { smallAdd, smallDelete } from '../../base/small-set.ts';
+import { startReturn } from './recovery.ts';
+import type { Return } from './recovery.ts';
 import type { SchedulerState } from './state.ts';
 import type { FunctionRecord, Task } from './tasks.ts';
 import { letGo } from './transitions.ts';
@@ -32,6 +34,10 @@ export class ClientRecord {
   generation = 0;
   lastGraphAt = -Infinity;
   lastSeen: number;
+  /** Its link broke: when it is given up, ms since the epoch; null = it is here. */
+  away: number | null = null;
+  /** While it says again what it wants. */
+  returning: Return | null = null;
   private nextCid = 1;
 
   constructor(id: string, name: string, now: number, share: Share, pseudo = false) {
@@ -57,6 +63,8 @@ export function addClient(state: SchedulerState, id: string, name: string, weigh
       `The weight of a client must be above 0 and at most ${MOST_WEIGHT}, not ${weight}.`
     );
   }
+  const known = state.clients.get(id);
+  if (known !== undefined) return startReturn(known);
   const share = new Share(state.takeOwnerId(), weight);
   state.clients.set(id, new ClientRecord(id, name, state.now, share));
 }

@@ -60,3 +60,14 @@ export function lostRecord(task: Task): ErrorRecord {
     worker: ''
   };
 }
+
+/** Known by name only, and nobody has brought it back. */
+export function lostAtRestartRecord(task: Task): ErrorRecord {
+  return record(
+    task,
+    'LOST_DATA',
+    `LostDataError: ${task.key} was lost with a process of the cluster: the scheduler was started again, no worker ` +
+      `that came back holds it, and no client knows how to make it. Scatter or submit it again; with ` +
+      `{ broadcast: true } a copy lies on every worker.`
+  );
+}

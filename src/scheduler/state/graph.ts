@@ -1,13 +1,20 @@
 /** A graph arrives: checked as a whole before anything changes, then made into tasks. */
 import { ProtocolError } from '../../base/errors.ts';
 import { LIMITS } from '../../protocol/limits.ts';
-import type { TaskOptions, UpdateGraph } from '../../protocol/messages.ts';
+import type { ErrorRecord, TaskOptions, UpdateGraph } from '../../protocol/messages.ts';
 import { bind, tellState } from './clients.ts';
 import type { ClientRecord } from './clients.ts';
 import { cancelledInputRecord } from './failures.ts';
+import {
+  continueReturn,
+  giveSpec,
+  isBare,
+  rebind,
+  releaseRecovered,
+  settleGraph
+} from './recovery.ts';
 import type { SchedulerState } from './state.ts';
-import type { Demands, Task } from './tasks.ts';
-import { failWith, recommend } from './transitions.ts';
+import type { Demands, Task, TaskSpec } from './tasks.ts';
 
 /** How far before its parent's generation a task comes that the parent has submitted. */
 const CHILD_STEP = 2 ** -20;
@@ -19,26 +26,20 @@ export function updateGraph(
 ): void {
   checkGraph(client, message);
   const demands = demandsOf(state, client, message);
-  const wanted = message.wants === 'all' ? null : new Set(message.wants);
-  const fresh: Task[] = [];
-  for (let i = 0; i < message.keys.length; i++) {
-    const key = message.keys[i] as string;
-    const cid = message.first + i;
-    let task = state.byKey.get(key);
-    if (task === undefined) {
-      task = addTask(state, client, message, i, demands);
-      fresh.push(task);
-    } else if (task.state === 'released') fresh.push(task);
-    bind(client, cid, task, wanted === null || wanted.has(cid));
-    tellState(state, client, cid, task);
-  }
-  // Reverse: recommendations are worked off last in, first out.
-  for (let i = fresh.length - 1; i >= 0; i--) {
-    const task = fresh[i] as Task;
-    if (task.state !== 'released') continue;
-    if (task.wants > 0) recommend(state, task, state.failures.has(task) ? 'erred' : 'waiting');
-    else if (task.dependents === null) recommend(state, task, 'forgotten');
-  }
+  const graph: Graph = {
+    client,
+    message,
+    demands,
+    wanted: message.wants === 'all' ? null : new Set(message.wants),
+    failures: givenFailures(message),
+    touched: []
+  };
+  for (let i = 0; i < message.keys.length; i++) takeTask(state, graph, i);
+  const { touched, failures } = graph;
+  if (message.again === undefined) {
+    for (const task of touched) releaseRecovered(state, task);
+    settleGraph(state, touched, failures.byTask);
+  } else continueReturn(state, client, touched, failures.byTask, message.again === 'last');
 }
 
 /**
@@ -63,42 +64,77 @@ function demandsOf(state: SchedulerState, client: ClientRecord, message: UpdateG
   };
 }
 
-function addTask(
-  state: SchedulerState,
-  client: ClientRecord,
-  message: UpdateGraph,
-  i: number,
-  demands: Demands
-): Task {
+/** One graph message while it is taken in. */
+interface Graph {
+  readonly client: ClientRecord;
+  readonly message: UpdateGraph;
+  readonly demands: Demands;
+  /** null: all. */
+  readonly wanted: ReadonlySet<number> | null;
+  readonly failures: { at: ReadonlyMap<number, ErrorRecord>; byTask: Map<Task, ErrorRecord> };
+  /** Tasks to be started or let go of: made by this graph, or known and not being made. */
+  readonly touched: Task[];
+}
+
+function givenFailures({ failed }: UpdateGraph): Graph['failures'] {
+  const at = new Map<number, ErrorRecord>();
+  failed?.tasks.forEach((index, i) => {
+    const error = failed.errors[failed.which[i] as number];
+    if (error !== undefined) at.set(index, error);
+  });
+  return { at, byTask: new Map() };
+}
+
+function takeTask(state: SchedulerState, graph: Graph, i: number): void {
+  const { client, message, wanted, failures, touched } = graph;
+  const cid = message.cids?.[i] ?? message.first + i;
+  const failure = failures.at.get(i);
+  let task = state.byKey.get(message.keys[i] as string);
+  if (task === undefined) {
+    task = addTask(state, graph, i);
+    touched.push(task);
+    if (failure !== undefined) failures.byTask.set(task, failure);
+  } else {
+    const bare = isBare(state, task);
+    if (bare) claim(state, graph, task, i);
+    if (bare || task.state === 'released') touched.push(task);
+  }
+  const wants = wanted === null || wanted.has(cid);
+  if (message.again === undefined) {
+    bind(client, cid, task, wants);
+    tellState(state, client, cid, task);
+  } else rebind(state, client, cid, task, wants, failure !== undefined);
+}
+
+/** What the graph says of one task; `complete` is false when an input is not known any more. */
+function specOf(
+  { client, message, demands }: Graph,
+  i: number
+): { spec: Omit<TaskSpec, 'id' | 'group' | 'key'>; inputs: Task[]; complete: boolean } {
   const fn = client.functions.get(
     typeof message.fn === 'number' ? message.fn : (message.fn[i] as number)
   );
   if (fn === undefined) throw new Error('checkGraph let an unknown function pass');
-  const key = message.keys[i] as string;
   const inputs: Task[] = [];
-  let unknown = false;
+  let complete = true;
   const from = message.depOffsets[i] ?? 0;
   const to = message.depOffsets[i + 1] ?? 0;
   for (let at = from; at < to; at++) {
     const dep = client.bindings.get(message.deps[at] as number)?.task;
-    if (dep === undefined) unknown = true;
+    if (dep === undefined) complete = false;
     else inputs.push(dep);
   }
-  const deps = unique(inputs);
-  const task = state.newTask({
-    key,
+  const spec = {
     fn,
     args: message.args,
     argStart: message.argOffsets[i] as number,
     argEnd: message.argOffsets[i + 1] as number,
-    deps,
+    deps: unique(inputs),
     demands,
     order: message.order?.[i] ?? i,
     retries: message.options.retries
-  });
-  if (deps.length < inputs.length) state.repeats.set(task, inputs);
-  if (unknown) failWith(state, task, cancelledInputRecord(task));
-  return task;
+  };
+  return { spec, inputs, complete };
 }
 
 /** Two numbers of a client may stand for one task: equal keys are one. */
@@ -106,6 +142,22 @@ function unique(inputs: Task[]): Task[] {
   if (inputs.length < 2) return inputs;
   const deps = new Set(inputs);
   return deps.size === inputs.length ? inputs : [...deps];
+}
+
+function addTask(state: SchedulerState, graph: Graph, i: number): Task {
+  const { spec, inputs, complete } = specOf(graph, i);
+  const task = state.newTask({ ...spec, key: graph.message.keys[i] as string });
+  if (spec.deps.length < inputs.length) state.repeats.set(task, inputs);
+  if (!complete) graph.failures.byTask.set(task, cancelledInputRecord(task));
+  return task;
+}
+
+/** The value was there before its graph. Without all inputs it stays what it is: data. */
+function claim(state: SchedulerState, graph: Graph, task: Task, i: number): void {
+  const { spec, inputs, complete } = specOf(graph, i);
+  if (!complete) return;
+  giveSpec(state, task, spec);
+  if (spec.deps.length < inputs.length) state.repeats.set(task, inputs);
 }
 
 /** Throws before anything changes when a graph does not fit together. */
@@ -118,6 +170,10 @@ function checkGraph(client: ClientRecord, message: UpdateGraph): void {
     bad(`${count} tasks in one message, at most ${LIMITS.graphTasks} may be`);
   if (message.argOffsets.length !== count + 1) bad('argOffsets must have one entry more than keys');
   checkOptions(message.options, bad);
+  if (message.cids !== undefined && message.cids.length !== count)
+    bad('cids must have one entry a key');
+  checkFailed(message, bad);
+  let lastCid = -Infinity;
   let last = 0;
   for (const offset of message.argOffsets) {
     if (!(offset >= last && offset <= message.args.length)) bad('argOffsets must rise within args');
@@ -138,19 +194,32 @@ function checkGraph(client: ClientRecord, message: UpdateGraph): void {
       bad('a key is not text, or too long');
     const fn = typeof message.fn === 'number' ? message.fn : message.fn[i];
     if (fn === undefined || !client.functions.has(fn)) bad(`function ${fn} was not registered`);
-    if (client.bindings.has(message.first + i)) bad(`number ${message.first + i} is in use`);
+    const cid = message.cids?.[i] ?? message.first + i;
+    if (cid <= lastCid) bad('numbers must rise');
+    lastCid = cid;
+    // One that comes back speaks of the same keys by the same numbers.
+    if (message.again === undefined && client.bindings.has(cid)) bad(`number ${cid} is in use`);
     const from = message.depOffsets[i] ?? 0;
     const to = message.depOffsets[i + 1] ?? 0;
     if (!(from <= to && to <= message.deps.length)) bad('depOffsets must rise within deps');
     for (let at = from; at < to; at++) {
-      if (!((message.deps[at] as number) < message.first + i))
-        bad('dependencies must come before dependents');
+      if (!((message.deps[at] as number) < cid)) bad('dependencies must come before dependents');
     }
   }
 }
 
 function isPlace(value: unknown): boolean {
   return Number.isInteger(value) && (value as number) >= 0;
+}
+
+function checkFailed({ failed, keys }: UpdateGraph, bad: (what: string) => never): void {
+  if (failed === undefined) return;
+  const { tasks, which, errors } = failed;
+  if (!Array.isArray(tasks) || !Array.isArray(which) || !Array.isArray(errors))
+    bad('failed must hold lists');
+  if (tasks.length !== which.length) bad('failed must name an error for each task');
+  for (const at of tasks) if (!(at >= 0 && at < keys.length)) bad('failed names no task');
+  for (const at of which) if (errors[at] === undefined) bad('failed names no error');
 }
 
 function checkOptions(options: TaskOptions, bad: (what: string) => never): void {

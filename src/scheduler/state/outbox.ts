@@ -41,6 +41,7 @@ export class Outbox {
   }
 
   toClient(client: ClientRecord, message: SchedulerToClient): void {
+    if (client.pseudo) return;
     const list = this.clients.get(client);
     if (list === undefined) this.clients.set(client, [message]);
     else list.push(message);

@@ -8,7 +8,7 @@
  */
 import { smallAdd, smallList } from '../../base/small-set.ts';
 import type { ClientToScheduler, ErrorRecord, WorkerToScheduler } from '../../protocol/messages.ts';
-import { clientMessage, removeClient } from './client-events.ts';
+import { clientMessage, loseClient, removeClient } from './client-events.ts';
 import { addClient } from './clients.ts';
 import type { ClientRecord } from './clients.ts';
 import type { Dataset } from './lasting.ts';
@@ -18,14 +18,16 @@ import type { Instruction } from './outbox.ts';
 import { nextQueued } from './placement.ts';
 import { TaskQueue } from './queue.ts';
 import { StreamRecorder } from './recorder.ts';
+import { Recovery, endsHolding, startRecovery, tickRecovery } from './recovery.ts';
+import type { HeldValues } from './recovery.ts';
 import { planScatter } from './scatter.ts';
 import { StealRequests } from './steal-requests.ts';
 import { balance } from './stealing.ts';
 import { Story } from './story.ts';
-import { FunctionRecord, Task, TaskGroup, TaskPrefix } from './tasks.ts';
+import { FunctionRecord, TASK_STATES, Task, TaskGroup, TaskPrefix } from './tasks.ts';
 import type { TaskSpec } from './tasks.ts';
 import { failWith, recommend, runTransitions } from './transitions.ts';
-import { addWorker, removeWorker, workerMessage } from './worker-events.ts';
+import { addWorker, removeWorker, startWorkers, workerMessage } from './worker-events.ts';
 import type { Network, WorkerFacts, WorkerRecord } from './workers.ts';
 
 export interface SchedulerOptions {
@@ -42,22 +44,35 @@ export interface SchedulerOptions {
   storyLines: number;
   /** Rectangles kept for the task stream. */
   streamLines: number;
+  /** Unlike that of any scheduler before: numbers of one mean nothing to another. */
+  epoch?: string;
+  /** ms for which a client whose link broke may come back before it is forgotten. Default 5 s. */
+  clientGrace: number;
+  /** ms for which values that workers brought back are kept unasked for. Default 60 s. */
+  recoveredGrace: number;
 }
 
-export const DEFAULT_OPTIONS: Omit<SchedulerOptions, 'cluster'> = {
+export const DEFAULT_OPTIONS: Omit<SchedulerOptions, 'cluster' | 'epoch'> = {
   workerSaturation: 1.1,
   allowedFailures: 3,
   noWorkersTimeout: 0,
   stealInterval: 1000,
   storyLines: 20_000,
-  streamLines: 100_000
+  streamLines: 100_000,
+  clientGrace: 5000,
+  recoveredGrace: 60_000
 };
 
 export type SchedulerEvent =
-  | { type: 'add-worker'; worker: number; facts: WorkerFacts }
+  /** First of all, in place of a scheduler that died: it had so many workers; wait for them so long. */
+  | { type: 'recover'; workers: number; within: number }
+  | { type: 'add-worker'; worker: number; facts: WorkerFacts; held?: HeldValues }
   /** `expected`: asked for, so that what it executed is not to blame. */
   | { type: 'remove-worker'; worker: number; reason: string; expected: boolean }
+  /** A client that is `away` is back. */
   | { type: 'add-client'; client: string; name: string; weight?: number }
+  /** Its link broke: it may come back. */
+  | { type: 'client-lost'; client: string }
   | { type: 'remove-client'; client: string }
   | { type: 'worker-message'; worker: number; message: WorkerToScheduler }
   | { type: 'client-message'; client: string; message: ClientToScheduler }
@@ -65,6 +80,7 @@ export type SchedulerEvent =
 
 export class SchedulerState {
   readonly options: SchedulerOptions;
+  readonly epoch: string;
   readonly tasks = new Map<number, Task>();
   readonly byKey = new Map<string, Task>();
   readonly groups = new Map<string, TaskGroup>();
@@ -96,6 +112,7 @@ export class SchedulerState {
   readonly repeats = new Map<Task, readonly Task[]>();
   readonly recommended: Task[] = [];
   readonly outbox = new Outbox();
+  readonly recovery = new Recovery();
   readonly story: Story;
   readonly stream: StreamRecorder;
   totalThreads = 0;
@@ -112,6 +129,7 @@ export class SchedulerState {
 
   constructor(options: SchedulerOptions) {
     this.options = options;
+    this.epoch = options.epoch ?? '';
     this.story = new Story(options.storyLines);
     this.stream = new StreamRecorder(options.streamLines);
   }
@@ -121,6 +139,7 @@ export class SchedulerState {
     const op = 'message' in event ? event.message.op : event.type;
     this.outbox.stimulus = `${op}-${++this.stimuli}`;
     this.dispatch(event);
+    if (this.recovery.holding && endsHolding(this)) startWorkers(this);
     runTransitions(this);
     this.assignQueued();
     this.killOnRelease.clear();
@@ -130,12 +149,16 @@ export class SchedulerState {
 
   private dispatch(event: SchedulerEvent): void {
     switch (event.type) {
+      case 'recover':
+        return startRecovery(this, event.workers, event.within);
       case 'add-worker':
-        return addWorker(this, event.worker, event.facts);
+        return addWorker(this, event.worker, event.facts, event.held ?? null);
       case 'remove-worker':
         return removeWorker(this, event.worker, event.reason, event.expected);
       case 'add-client':
         return addClient(this, event.client, event.name, event.weight ?? 1);
+      case 'client-lost':
+        return loseClient(this, event.client);
       case 'remove-client':
         return removeClient(this, event.client);
       case 'worker-message': {
@@ -183,8 +206,8 @@ export class SchedulerState {
   }
 
   /** Into all books, released. */
-  newTask(spec: Omit<TaskSpec, 'id' | 'group'> & { id?: number }): Task {
-    const group = this.groupOf(spec.key, spec.fn?.name ?? 'scatter');
+  newTask(spec: Omit<TaskSpec, 'id' | 'group'> & { id?: number; group?: TaskGroup }): Task {
+    const group = spec.group ?? this.groupOf(spec.key, spec.fn?.name ?? 'scatter');
     const prefix = group.prefix;
     const task = new Task({ ...spec, id: spec.id ?? this.takeTaskId(), group });
     if (prefix.live++ === 0) prefix.done = 0;
@@ -209,16 +232,34 @@ export class SchedulerState {
     const groupName = cut > 0 ? key.slice(0, cut) : key;
     let group = this.groups.get(groupName);
     if (group === undefined) {
-      let prefix = this.prefixes.get(name);
-      if (prefix === undefined) {
-        prefix = new TaskPrefix(name, this.prefixes.size);
-        this.prefixes.set(name, prefix);
-      }
-      group = new TaskGroup(groupName, prefix);
+      group = new TaskGroup(groupName, this.prefixOf(name));
       this.groups.set(groupName, group);
     }
     this.lastGroup = group;
     return group;
+  }
+
+  prefixOf(name: string): TaskPrefix {
+    let prefix = this.prefixes.get(name);
+    if (prefix === undefined) {
+      prefix = new TaskPrefix(name, this.prefixes.size);
+      this.prefixes.set(name, prefix);
+    }
+    return prefix;
+  }
+
+  /** A task whose function has become known: out of the group of those without one. */
+  moveToOwnGroup(task: Task, name: string): void {
+    const old = task.group;
+    const group = this.groupOf(task.key, name);
+    const at = TASK_STATES.indexOf(task.state);
+    old.prefix.counts[at]!--;
+    old.prefix.live--;
+    if (--old.size === 0) this.groups.delete(old.name);
+    if (group.prefix.live++ === 0) group.prefix.done = 0;
+    group.prefix.counts[at]!++;
+    group.size++;
+    task.group = group;
   }
 
   /** Nothing points at the task any more: out of all books. Called by the transition loop. */
@@ -260,6 +301,7 @@ export class SchedulerState {
   // ---------------------------------------------------------------- time
 
   private tick(): void {
+    tickRecovery(this, id => removeClient(this, id));
     const { stealInterval, noWorkersTimeout: limit } = this.options;
     if (stealInterval > 0 && this.now - this.stealing.balancedAt >= stealInterval) balance(this);
     if (limit <= 0) return;

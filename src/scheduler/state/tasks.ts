@@ -141,17 +141,18 @@ export interface TaskSpec {
 export class Task {
   readonly id: number;
   readonly key: string;
-  readonly group: TaskGroup;
-  /** null: data that was scattered and cannot be computed. */
-  readonly fn: FunctionRecord | null;
+  // From here to `order`: given later to a value that came back before its graph (recovery.ts).
+  group: TaskGroup;
+  /** null: data that was scattered and cannot be computed, or not known yet. */
+  fn: FunctionRecord | null;
   /** Arguments of the whole submission; this task's are [argStart, argEnd). A view a task would weigh more. */
-  readonly args: Uint8Array;
-  readonly argStart: number;
-  readonly argEnd: number;
-  readonly deps: readonly Task[];
-  readonly demands: Demands;
+  args: Uint8Array;
+  argStart: number;
+  argEnd: number;
+  deps: readonly Task[];
+  demands: Demands;
   /** Position in its submission. */
-  readonly order: number;
+  order: number;
 
   state: TaskState = 'released';
   /** What the transition loop shall make of it, or null. */

@@ -11,6 +11,7 @@ import type { ErrorRecord } from '../../protocol/messages.ts';
 import { decideWorker, exceedsEveryWorker, startProcessing, stopProcessing } from './placement.ts';
 import { lostRecord } from './failures.ts';
 import { endForgotten } from './lasting.ts';
+import { isUnclaimed, releaseRecovered } from './recovery.ts';
 import type { SchedulerState } from './state.ts';
 import { TASK_STATES, isActive } from './tasks.ts';
 import type { Task, TaskState } from './tasks.ts';
@@ -78,7 +79,8 @@ export function letGo(state: SchedulerState, task: Task): void {
 
 function releasedWaiting(state: SchedulerState, task: Task): void {
   if (task.fn === null) {
-    if (task.needed) failWith(state, task, lostRecord(task));
+    // One that may still be brought back waits as it is.
+    if (task.needed && !state.recovery.awaited.has(task)) failWith(state, task, lostRecord(task));
     return;
   }
   // What needed it has failed since this was recommended.
@@ -337,7 +339,8 @@ export function removeReplica(task: Task, worker: WorkerRecord): void {
 /** The last copy of a value in memory is gone: compute it again, or report it lost. */
 export function replicaLost(state: SchedulerState, task: Task): void {
   if (task.state !== 'memory' || smallFirst(task.whoHas) !== null) return;
-  if (task.fn === null) failWith(state, task, lostRecord(task));
+  if (isUnclaimed(state, task)) releaseRecovered(state, task);
+  else if (task.fn === null) failWith(state, task, lostRecord(task));
   else recommend(state, task, 'released');
 }
 

@@ -3,6 +3,7 @@
  * event in simulations and tests. Throws on the first difference.
  */
 import { smallHas, smallList } from '../../base/small-set.ts';
+import { isUnsettled } from './recovery.ts';
 import type { SchedulerState } from './state.ts';
 import { TASK_STATES, isActive } from './tasks.ts';
 import type { Task } from './tasks.ts';
@@ -73,7 +74,11 @@ function checkTask(state: SchedulerState, task: Task): void {
     task,
     'has an error exactly when erred'
   );
-  check(task.needed || task.dependents !== null, task, 'nothing points at it');
+  check(
+    task.needed || task.dependents !== null || isUnsettled(state, task),
+    task,
+    'nothing points at it'
+  );
   for (const worker of smallList(task.whoHas)) {
     check(
       state.workers.get(worker.id) === worker,
@@ -96,7 +101,11 @@ function checkByState(state: SchedulerState, task: Task): void {
     check(missing > 0, task, 'waits for nothing');
     check(task.needed, task, 'waits and nobody needs it');
     for (const dep of task.deps)
-      check(dep.state !== 'released', task, `input ${dep.key} is not being made`);
+      check(
+        dep.state !== 'released' || isHeldBack(state, dep),
+        task,
+        `input ${dep.key} is not being made`
+      );
   } else check(task.waitingOn === 0, task, 'counts missing inputs without waiting');
   if (task.state === 'processing' || task.state === 'queued' || task.state === 'no-worker') {
     check(missing === 0, task, 'input is missing');
@@ -108,7 +117,8 @@ function checkByState(state: SchedulerState, task: Task): void {
     check(worker.processing.has(task), task, 'its worker does not have it in its books');
   }
   if (task.state === 'memory') check(task.needed, task, 'is kept and nobody needs it');
-  if (task.state === 'released') check(!task.needed, task, 'is needed and nobody makes it');
+  if (task.state === 'released' && !isHeldBack(state, task))
+    check(!task.needed, task, 'is needed and nobody makes it');
   if (task.fn === null) {
     check(
       task.state === 'memory' || task.state === 'erred' || task.state === 'released',
@@ -119,10 +129,15 @@ function checkByState(state: SchedulerState, task: Task): void {
   if (task.state === 'no-worker') check(state.unrunnable.has(task), task, 'not in unrunnable');
 }
 
+/** Needed and not being made, rightly: recovery waits for somebody. */
+function isHeldBack(state: SchedulerState, task: Task): boolean {
+  return state.recovery.awaited.has(task) || isUnsettled(state, task);
+}
+
 function checkBooks(state: SchedulerState): void {
   let threads = 0;
   for (const worker of state.workers.values()) {
-    const running = worker.status === 'running';
+    const running = worker.status === 'running' && !state.recovery.holding;
     check(
       state.runningWorkers.has(worker) === running,
       null,

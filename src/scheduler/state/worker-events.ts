@@ -12,6 +12,8 @@ import type {
 } from '../../protocol/messages.ts';
 import { killedRecord } from './failures.ts';
 import { markLongRunning, validWorkers } from './placement.ts';
+import { adopt, giveUpAwaited } from './recovery.ts';
+import type { HeldValues } from './recovery.ts';
 import type { SchedulerState } from './state.ts';
 import { stealResponse } from './stealing.ts';
 import { runsBefore } from './tasks.ts';
@@ -27,16 +29,24 @@ import {
 import { WorkerRecord } from './workers.ts';
 import type { WorkerFacts } from './workers.ts';
 
-export function addWorker(state: SchedulerState, id: number, facts: WorkerFacts): void {
+export function addWorker(
+  state: SchedulerState,
+  id: number,
+  facts: WorkerFacts,
+  held: HeldValues | null
+): void {
   if (id !== state.nextWorker) throw new Error(`worker number ${id} is not the next`);
   state.nextWorker++;
   const worker = new WorkerRecord(id, facts, state.now, state.network);
+  state.workers.set(id, worker);
   state.outbox.toWorker(worker, {
     op: 'hello',
     protocol: PROTOCOL_VERSION,
     worker: id,
     cluster: state.options.cluster,
-    heartbeat: heartbeatInterval(state.workers.size + 1)
+    heartbeat: heartbeatInterval(state.workers.size),
+    epoch: state.epoch,
+    adopted: held === null ? [] : adopt(state, worker, held)
   });
   const table = (w: WorkerRecord) => ({
     worker: w.id,
@@ -44,18 +54,29 @@ export function addWorker(state: SchedulerState, id: number, facts: WorkerFacts)
     host: w.facts.host
   });
   for (const peer of state.workers.values()) {
-    state.outbox.toWorker(peer, { op: 'workers', added: [table(worker)], removed: [] });
+    if (peer !== worker)
+      state.outbox.toWorker(peer, { op: 'workers', added: [table(worker)], removed: [] });
   }
-  state.workers.set(id, worker);
   state.outbox.toWorker(worker, {
     op: 'workers',
     added: [...state.workers.values()].map(table),
     removed: []
   });
+  // What it has brought along is not to be placed.
+  runTransitions(state);
   setRunning(state, worker, true);
 }
 
+/** Holding back has ended: all that are here may be given tasks. */
+export function startWorkers(state: SchedulerState): void {
+  for (const worker of state.workers.values()) {
+    if (worker.status === 'running') setRunning(state, worker, true);
+  }
+  giveUpAwaited(state);
+}
+
 function setRunning(state: SchedulerState, worker: WorkerRecord, running: boolean): void {
+  if (running && state.recovery.holding) return;
   if (running === state.runningWorkers.has(worker)) return;
   const { nthreads } = worker.facts;
   if (running) state.runningWorkers.add(worker);

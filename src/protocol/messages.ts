@@ -299,8 +299,10 @@ export interface Reschedule {
 export interface AddKeys {
   op: 'add-keys';
   tids: number[];
+  /** Answers `remove-replicas`: a task here needs them, they stay. */
+  refused?: boolean;
 }
-/** Copies the worker holds no more. */
+/** Copies the worker holds no more, or cannot get. Answers `remove-replicas`, too. */
 export interface ReleaseWorkerData {
   op: 'release-worker-data';
   tids: number[];
@@ -479,11 +481,17 @@ export interface AcquireReplicas {
   nbytes: number[];
   holders: number[][];
 }
-/** Drop copies of these if not needed here. */
+/** Drop copies of these if not needed here; each is answered. */
 export interface RemoveReplicas {
   op: 'remove-replicas';
   stimulus: string;
   tids: number[];
+}
+/** `closing-gracefully`: start nothing, give back what has not begun; `running`: go on. */
+export interface SetWorkerStatus {
+  op: 'worker-status-change';
+  stimulus: string;
+  status: 'running' | 'closing-gracefully';
 }
 export interface CloseWorker {
   op: 'close';
@@ -502,6 +510,7 @@ export type SchedulerToWorker =
   | RefreshWhoHas
   | AcquireReplicas
   | RemoveReplicas
+  | SetWorkerStatus
   | CloseWorker
   | RequestMessage;
 

@@ -306,7 +306,7 @@ function vitalsOf(workers: Iterable<WorkerRecord>): VitalsColumns {
     rows.map(row => row.metrics?.[field] ?? 0);
   return {
     worker: rows.map(row => row.id),
-    status: rows.map(row => row.status),
+    status: rows.map(({ status }) => (status === 'closing-gracefully' ? 'closing' : status)),
     cpu: of('cpu'),
     rss: of('rss'),
     managed: of('managed'),

@@ -49,6 +49,7 @@ export function makePlan(rng: Rng, names: readonly string[]): Plan {
       workerSaturation: rng.pick([1.1, 1.1, 1, 2]),
       allowedFailures: rng.pick([0, 1, 3, 3]),
       noWorkersTimeout: often(0.2, 1500),
+      ammInterval: rng.pick([100, 500, 2000]),
       storyLines: 1000,
       streamLines: 16
     },

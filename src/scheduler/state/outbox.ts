@@ -3,6 +3,7 @@
  * the last message to that peer is of the same kind. Emptied at the end of each event.
  */
 import type {
+  AcquireReplicas,
   CancelledKeys,
   ComputeTasks,
   ErrorRecord,
@@ -112,6 +113,32 @@ export class Outbox {
         stimulus: this.stimulus,
         tids: [tid]
       } satisfies FreeKeys);
+  }
+
+  /** Fetch a copy, from these holders. */
+  acquire(worker: WorkerRecord, task: Task, holders: readonly WorkerRecord[]): void {
+    let last = this.last(worker);
+    if (last?.op !== 'acquire-replicas') {
+      last = {
+        op: 'acquire-replicas',
+        stimulus: this.stimulus,
+        tids: [],
+        keys: [],
+        nbytes: [],
+        holders: []
+      } satisfies AcquireReplicas;
+      this.toWorker(worker, last);
+    }
+    last.tids.push(task.id);
+    last.keys.push(task.key);
+    last.nbytes.push(Math.max(0, task.nbytes));
+    last.holders.push(holders.map(holder => holder.id));
+  }
+
+  removeReplica(worker: WorkerRecord, tid: number): void {
+    const last = this.last(worker);
+    if (last?.op === 'remove-replicas') last.tids.push(tid);
+    else this.toWorker(worker, { op: 'remove-replicas', stimulus: this.stimulus, tids: [tid] });
   }
 
   kill(worker: WorkerRecord, tid: number): void {

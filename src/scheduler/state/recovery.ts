@@ -23,7 +23,8 @@ import { lostAtRestartRecord } from './failures.ts';
 import type { SchedulerState } from './state.ts';
 import { TaskGroup, isActive } from './tasks.ts';
 import type { Demands, Task, TaskSpec } from './tasks.ts';
-import { addReplica, failWith, recommend } from './transitions.ts';
+import { addReplica } from './replicas.ts';
+import { failWith, recommend } from './transitions.ts';
 import type { WorkerRecord } from './workers.ts';
 
 /** The client in whose name values are kept that nobody has asked for yet. */
@@ -130,7 +131,7 @@ function takeValue(
     state.recovery.awaited.delete(task);
     recommend(state, task, 'memory');
   }
-  addReplica(task, worker);
+  addReplica(state, task, worker);
   return true;
 }
 

@@ -5,8 +5,12 @@ import { bind, tellState } from './clients.ts';
 import type { ClientRecord } from './clients.ts';
 import type { SchedulerState } from './state.ts';
 import type { Demands } from './tasks.ts';
-import { addReplica, recommend } from './transitions.ts';
+import { addReplica } from './replicas.ts';
+import { recommend } from './transitions.ts';
 import type { WorkerRecord } from './workers.ts';
+
+/** ms for a client to put a value where it was told to; so long a worker does not retire. */
+const PROMISE_MS = 10_000;
 
 const EMPTY = new Uint8Array(0);
 
@@ -25,8 +29,11 @@ export function planScatter(
   const tids: number[] = [];
   const chosen: WorkerRecord[] = [];
   for (let i = 0; i < count && workers.length > 0; i++) {
-    tids.push(state.takeTaskId());
-    chosen.push(workers[state.nextRoundRobin++ % workers.length] as WorkerRecord);
+    const tid = state.takeTaskId();
+    const worker = workers[state.nextRoundRobin++ % workers.length] as WorkerRecord;
+    state.promised.set(tid, { worker, until: state.now + PROMISE_MS });
+    tids.push(tid);
+    chosen.push(worker);
   }
   return { tids, workers: chosen };
 }
@@ -35,6 +42,7 @@ export function scattered(state: SchedulerState, client: ClientRecord, message: 
   message.cids.forEach((cid, i) => {
     const key = message.keys[i] ?? '';
     const tid = message.tids[i] ?? 0;
+    state.promised.delete(tid);
     if (!state.gaveOut(tid)) throw new ProtocolError(`Task number ${tid} was never given out.`);
     let task = state.byKey.get(key);
     if (task === undefined) {
@@ -64,7 +72,7 @@ export function scattered(state: SchedulerState, client: ClientRecord, message: 
     for (const id of message.workers[i] ?? []) {
       const worker = state.workers.get(id);
       if (worker === undefined) continue;
-      if (task.id === tid) addReplica(task, worker);
+      if (task.id === tid) addReplica(state, task, worker);
       else state.outbox.free(worker, tid);
     }
     if (task.state === 'memory') tellState(state, client, cid, task);

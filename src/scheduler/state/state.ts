@@ -8,6 +8,8 @@
  */
 import { smallAdd, smallList } from '../../base/small-set.ts';
 import type { ClientToScheduler, ErrorRecord, WorkerToScheduler } from '../../protocol/messages.ts';
+import { BUILT_IN_POLICIES, manageMemory } from './amm.ts';
+import type { Policy } from './amm.ts';
 import { clientMessage, loseClient, removeClient } from './client-events.ts';
 import { addClient } from './clients.ts';
 import type { ClientRecord } from './clients.ts';
@@ -20,6 +22,10 @@ import { TaskQueue } from './queue.ts';
 import { StreamRecorder } from './recorder.ts';
 import { Recovery, endsHolding, startRecovery, tickRecovery } from './recovery.ts';
 import type { HeldValues } from './recovery.ts';
+import { rebalance } from './rebalance.ts';
+import { ReplicaBooks, replicate, runningNamed } from './replicas.ts';
+import { driveRetirements, keepWorkers, retireWorkers } from './retire.ts';
+import type { Retirement, RetireOptions } from './retire.ts';
 import { planScatter } from './scatter.ts';
 import { StealRequests } from './steal-requests.ts';
 import { balance } from './stealing.ts';
@@ -40,6 +46,8 @@ export interface SchedulerOptions {
   noWorkersTimeout: number;
   /** ms between looks for work that idle workers can take over from busy ones; 0 = never. Default 1000. */
   stealInterval: number;
+  /** ms between runs of the active memory manager; 0 = off. Default 2000. */
+  ammInterval: number;
   /** Transitions kept for `story`. */
   storyLines: number;
   /** Rectangles kept for the task stream. */
@@ -57,6 +65,7 @@ export const DEFAULT_OPTIONS: Omit<SchedulerOptions, 'cluster' | 'epoch'> = {
   allowedFailures: 3,
   noWorkersTimeout: 0,
   stealInterval: 1000,
+  ammInterval: 2000,
   storyLines: 20_000,
   streamLines: 100_000,
   clientGrace: 5000,
@@ -76,6 +85,23 @@ export type SchedulerEvent =
   | { type: 'remove-client'; client: string }
   | { type: 'worker-message'; worker: number; message: WorkerToScheduler }
   | { type: 'client-message'; client: string; message: ClientToScheduler }
+  /** Workers that shall leave, losing nothing (retire.ts). */
+  | { type: 'retire-workers'; workers: readonly number[]; options: RetireOptions }
+  /** Those that were to leave and shall stay after all. */
+  | { type: 'keep-workers'; workers: readonly number[]; reason: string }
+  /** So many copies of each of these, on these workers. */
+  | {
+      type: 'replicate';
+      tasks: readonly number[];
+      count: number;
+      workers: readonly string[] | null;
+    }
+  /** Even out memory; null: by all values, among all workers. */
+  | {
+      type: 'rebalance';
+      tasks: readonly number[] | null;
+      workers: readonly string[] | null;
+    }
   | { type: 'tick' };
 
 export class SchedulerState {
@@ -111,6 +137,15 @@ export class SchedulerState {
   /** Inputs in the order of the arguments, of tasks that name one of them more than once. */
   readonly repeats = new Map<Task, readonly Task[]>();
   readonly recommended: Task[] = [];
+  readonly replicas = new ReplicaBooks();
+  /** Workers on their way out. */
+  readonly retirements = new Map<WorkerRecord, Retirement>();
+  retirementsDrivenAt = -Infinity;
+  /** Workers on which clients are putting values, by number of the value, and until when. */
+  readonly promised = new Map<number, { worker: WorkerRecord; until: number }>();
+  /** What the active memory manager runs, by name. */
+  readonly policies = new Map<string, Policy>(BUILT_IN_POLICIES.map(one => [one.name, one]));
+  private memoryManagedAt = -Infinity;
   readonly outbox = new Outbox();
   readonly recovery = new Recovery();
   readonly story: Story;
@@ -141,6 +176,10 @@ export class SchedulerState {
     this.dispatch(event);
     if (this.recovery.holding && endsHolding(this)) startWorkers(this);
     runTransitions(this);
+    if (this.retirements.size > 0) {
+      driveRetirements(this, event.type === 'tick');
+      runTransitions(this);
+    }
     this.assignQueued();
     this.killOnRelease.clear();
     this.failures.clear();
@@ -171,9 +210,25 @@ export class SchedulerState {
         if (client !== undefined) clientMessage(this, client, event.message);
         return;
       }
+      case 'retire-workers':
+        return retireWorkers(this, event.workers, event.options);
+      case 'keep-workers':
+        return keepWorkers(this, event.workers, event.reason);
+      case 'replicate':
+        for (const task of this.known(event.tasks)) replicate(this, task, event);
+        return;
+      case 'rebalance': {
+        const only = event.tasks === null ? null : new Set(this.known(event.tasks));
+        rebalance(this, runningNamed(this, event.workers), only);
+        return;
+      }
       case 'tick':
         return this.tick();
     }
+  }
+
+  private known(tids: readonly number[]): Task[] {
+    return tids.map(tid => this.tasks.get(tid)).filter(task => task !== undefined);
   }
 
   private assignQueued(): void {
@@ -266,6 +321,7 @@ export class SchedulerState {
   forget(task: Task): void {
     this.tasks.delete(task.id);
     if (this.repeats.size > 0) this.repeats.delete(task);
+    if (this.replicas.wishes.size > 0) this.replicas.wishes.delete(task);
     if (this.byKey.get(task.key) === task) this.byKey.delete(task.key);
     for (const binding of smallList(task.bindings)) binding.client.bindings.delete(binding.cid);
     task.bindings = null;
@@ -302,8 +358,12 @@ export class SchedulerState {
 
   private tick(): void {
     tickRecovery(this, id => removeClient(this, id));
-    const { stealInterval, noWorkersTimeout: limit } = this.options;
+    const { ammInterval, stealInterval, noWorkersTimeout: limit } = this.options;
     if (stealInterval > 0 && this.now - this.stealing.balancedAt >= stealInterval) balance(this);
+    if (ammInterval > 0 && this.now - this.memoryManagedAt >= ammInterval) {
+      this.memoryManagedAt = this.now;
+      manageMemory(this);
+    }
     if (limit <= 0) return;
     for (const [task, since] of this.unrunnable) {
       if (this.now - since >= limit) failWith(this, task, noWorkerRecord(this, task, limit));

@@ -6,16 +6,16 @@
  * the place of an earlier one. A pair that is not in the table goes through `released`.
  */
 import { InvalidTransitionError } from '../../base/errors.ts';
-import { smallAdd, smallDelete, smallFirst, smallList } from '../../base/small-set.ts';
+import { smallDelete, smallFirst, smallList } from '../../base/small-set.ts';
 import type { ErrorRecord } from '../../protocol/messages.ts';
 import { decideWorker, exceedsEveryWorker, startProcessing, stopProcessing } from './placement.ts';
 import { lostRecord } from './failures.ts';
 import { endForgotten } from './lasting.ts';
 import { isUnclaimed, releaseRecovered } from './recovery.ts';
+import { dropReplicas, spread } from './replicas.ts';
 import type { SchedulerState } from './state.ts';
 import { TASK_STATES, isActive } from './tasks.ts';
 import type { Task, TaskState } from './tasks.ts';
-import type { WorkerRecord } from './workers.ts';
 
 type Transition = (state: SchedulerState, task: Task) => void;
 
@@ -165,6 +165,7 @@ function becomeMemory(state: SchedulerState, task: Task): void {
     if (dependent.waitingOn === 0) recommend(state, dependent, 'processing');
   }
   if (!task.needed) letGo(state, task);
+  else if (state.replicas.wishes.size > 0) spread(state, task);
 }
 
 /** Dependents that counted on the value must wait for it again. */
@@ -173,16 +174,6 @@ function dependentsLose(state: SchedulerState, task: Task): void {
     if (dependent.state === 'waiting') dependent.waitingOn++;
     else if (isActive(dependent.state)) recommend(state, dependent, 'waiting');
   }
-}
-
-/** Takes the value from all workers and their books. */
-export function dropReplicas(state: SchedulerState, task: Task): void {
-  for (const worker of smallList(task.whoHas)) {
-    worker.hasWhat.delete(task);
-    worker.nbytes -= Math.max(0, task.nbytes);
-    state.outbox.free(worker, task.id);
-  }
-  task.whoHas = null;
 }
 
 function memoryReleased(state: SchedulerState, task: Task): void {
@@ -319,21 +310,6 @@ function erredForgotten(state: SchedulerState, task: Task): void {
   task.error = null;
   enter(state, task, 'released');
   recommend(state, task, 'forgotten');
-}
-
-/** A worker has told that it holds the value. */
-export function addReplica(task: Task, worker: WorkerRecord): void {
-  if (worker.hasWhat.has(task)) return;
-  worker.hasWhat.add(task);
-  worker.nbytes += Math.max(0, task.nbytes);
-  worker.arrived(task);
-  task.whoHas = smallAdd(task.whoHas, worker);
-}
-
-export function removeReplica(task: Task, worker: WorkerRecord): void {
-  if (!worker.hasWhat.delete(task)) return;
-  worker.nbytes -= Math.max(0, task.nbytes);
-  task.whoHas = smallDelete(task.whoHas, worker);
 }
 
 /** The last copy of a value in memory is gone: compute it again, or report it lost. */

@@ -4,6 +4,7 @@
  */
 import { smallHas, smallList } from '../../base/small-set.ts';
 import { isUnsettled } from './recovery.ts';
+import { replicaCount } from './replicas.ts';
 import type { SchedulerState } from './state.ts';
 import { TASK_STATES, isActive } from './tasks.ts';
 import type { Task } from './tasks.ts';
@@ -180,6 +181,56 @@ function checkBooks(state: SchedulerState): void {
   );
   checkStealing(state);
   checkCounts(state);
+  checkReplicas(state);
+  checkRetirements(state);
+}
+
+/** Copies: the set of those with several, and what is under way. */
+function checkReplicas(state: SchedulerState): void {
+  const { replicated, arriving, dropping, moves, wishes } = state.replicas;
+  for (const task of state.tasks.values()) {
+    check(replicated.has(task) === replicaCount(task) > 1, task, 'replicated: set is wrong');
+  }
+  const underWay = (task: Task, workers: Iterable<WorkerRecord>, what: string): void => {
+    check(task.state === 'memory', task, `${what} a copy of what is not in memory`);
+    let count = 0;
+    for (const worker of workers) {
+      count++;
+      check(state.workers.get(worker.id) === worker, task, `${what}: worker ${worker.id} is gone`);
+      check(!worker.hasWhat.has(task), task, `${what}: worker ${worker.id} holds it`);
+    }
+    check(count > 0, task, `${what}: nothing`);
+  };
+  for (const [task, workers] of arriving) underWay(task, workers.keys(), 'arriving');
+  for (const [task, workers] of dropping) {
+    underWay(task, workers, 'dropping');
+    for (const worker of workers) {
+      check(arriving.get(task)?.has(worker) !== true, task, 'fetched where it is being dropped');
+    }
+  }
+  for (const [task, all] of moves) {
+    check(all.length > 0, task, 'moves: none');
+    for (const { to } of all) {
+      check(arriving.get(task)?.has(to) === true, task, `moves to ${to.id}, which fetches nothing`);
+    }
+  }
+  for (const task of wishes.keys()) {
+    check(state.tasks.get(task.id) === task, task, 'copies of a forgotten task are wished for');
+  }
+}
+
+function checkRetirements(state: SchedulerState): void {
+  for (const worker of state.workers.values()) {
+    if (worker.status === 'closing') continue;
+    check(
+      state.retirements.has(worker) === (worker.status === 'closing-gracefully'),
+      null,
+      `worker ${worker.id}: ${worker.status}, and its retirement says otherwise`
+    );
+  }
+  for (const worker of state.retirements.keys()) {
+    check(state.workers.get(worker.id) === worker, null, `worker ${worker.id} retires and is gone`);
+  }
 }
 
 /** Occupancy is computed from these. */

@@ -8,24 +8,19 @@ import type {
   HeartbeatWorker,
   TaskErred,
   TasksFinished,
+  WorkerStatusChange,
   WorkerToScheduler
 } from '../../protocol/messages.ts';
 import { killedRecord } from './failures.ts';
 import { markLongRunning, validWorkers } from './placement.ts';
 import { adopt, giveUpAwaited } from './recovery.ts';
 import type { HeldValues } from './recovery.ts';
+import { addReplica, arrivalFailed, removeReplica, replicaCame } from './replicas.ts';
 import type { SchedulerState } from './state.ts';
 import { stealResponse } from './stealing.ts';
 import { runsBefore } from './tasks.ts';
 import type { Task } from './tasks.ts';
-import {
-  addReplica,
-  failWith,
-  recommend,
-  removeReplica,
-  replicaLost,
-  runTransitions
-} from './transitions.ts';
+import { failWith, recommend, replicaLost, runTransitions } from './transitions.ts';
 import { WorkerRecord } from './workers.ts';
 import type { WorkerFacts } from './workers.ts';
 
@@ -75,7 +70,8 @@ export function startWorkers(state: SchedulerState): void {
   giveUpAwaited(state);
 }
 
-function setRunning(state: SchedulerState, worker: WorkerRecord, running: boolean): void {
+/** Whether it is given tasks and copies. */
+export function setRunning(state: SchedulerState, worker: WorkerRecord, running: boolean): void {
   if (running && state.recovery.holding) return;
   if (running === state.runningWorkers.has(worker)) return;
   const { nthreads } = worker.facts;
@@ -111,10 +107,17 @@ export function removeWorker(
   state.workers.delete(id);
   setRunning(state, worker, false);
   state.outbox.dropWorker(worker);
+  state.replicas.workerGone(worker);
+  const retirement = state.retirements.get(worker);
+  if (retirement !== undefined) {
+    retirement.outcome = 'gone';
+    state.retirements.delete(worker);
+  }
   for (const peer of state.workers.values()) {
     state.outbox.toWorker(peer, { op: 'workers', added: [], removed: [id] });
   }
-  const suspects = expected ? new Set<Task>() : suspectsOf(worker);
+  // One that was retiring ends because it was asked to.
+  const suspects = expected || retirement !== undefined ? new Set<Task>() : suspectsOf(worker);
   const tasks = [...worker.processing].sort((a, b) => (runsBefore(a, b) ? 1 : -1));
   for (const task of tasks) {
     if (suspects.has(task) && ++task.suspicious > state.options.allowedFailures) {
@@ -124,7 +127,7 @@ export function removeWorker(
     }
   }
   for (const task of [...worker.hasWhat].reverse()) {
-    removeReplica(task, worker);
+    removeReplica(state, task, worker);
     replicaLost(state, task);
   }
 }
@@ -153,10 +156,12 @@ export function workerMessage(
       return;
     }
     case 'add-keys':
-      return addKeys(state, worker, message.tids);
+      return addKeys(state, worker, message.tids, message.refused === true);
     case 'release-worker-data':
       for (const task of known(state, message.tids)) {
-        removeReplica(task, worker);
+        state.replicas.dropAnswered(task, worker);
+        if (state.replicas.isArriving(task, worker)) arrivalFailed(state, task, worker);
+        removeReplica(state, task, worker);
         replicaLost(state, task);
       }
       return;
@@ -166,15 +171,14 @@ export function workerMessage(
       return refreshWhoHas(state, worker, message.tids);
     case 'heartbeat-worker':
       worker.metrics = message.metrics;
+      worker.memory.add(message.metrics, state.now);
       worker.executing = message.executing;
       noteHeartbeat(state, worker, message);
       return;
     case 'steal-response':
       return stealResponse(state, worker, message);
     case 'worker-status-change':
-      worker.status = message.status;
-      setRunning(state, worker, message.status === 'running');
-      return;
+      return statusChange(state, worker, message.status);
     case 'start-stops':
       message.tids.forEach((tid, i) => {
         const prefix = state.tasks.get(tid)?.group.prefix;
@@ -237,7 +241,7 @@ function tasksFinished(state: SchedulerState, worker: WorkerRecord, message: Tas
       message.starts[i] ?? state.now,
       duration
     );
-    addReplica(task, worker);
+    addReplica(state, task, worker);
     recommend(state, task, 'memory');
     // At once: what it sets free may be chosen by where its value is.
     runTransitions(state);
@@ -274,11 +278,37 @@ function taskErred(state: SchedulerState, worker: WorkerRecord, message: TaskErr
   failWith(state, task, { ...message.error, blame: task.key, worker: worker.facts.address });
 }
 
-function addKeys(state: SchedulerState, worker: WorkerRecord, tids: readonly number[]): void {
+/** A worker has paused, goes on, or ends. While it retires, pauses only count for afterwards. */
+function statusChange(
+  state: SchedulerState,
+  worker: WorkerRecord,
+  status: WorkerStatusChange['status']
+): void {
+  const retirement = state.retirements.get(worker);
+  if (retirement !== undefined && status !== 'closing') {
+    retirement.statusBefore = status;
+    return;
+  }
+  worker.status = status;
+  setRunning(state, worker, status === 'running');
+}
+
+/** `refused`: it was told to drop these and keeps them. */
+function addKeys(
+  state: SchedulerState,
+  worker: WorkerRecord,
+  tids: readonly number[],
+  refused: boolean
+): void {
   for (const tid of tids) {
     const task = state.tasks.get(tid);
-    if (task?.state === 'memory' && task.recommended === null) addReplica(task, worker);
-    else if (task?.processingOn !== worker) state.outbox.free(worker, tid);
+    if (task?.state === 'memory' && task.recommended === null) {
+      if (refused) state.replicas.dropAnswered(task, worker);
+      // Said before it heard that it should drop it: the answer to that is still to come.
+      else if (state.replicas.isDropping(task, worker)) continue;
+      addReplica(state, task, worker);
+      replicaCame(state, task, worker);
+    } else if (task?.processingOn !== worker) state.outbox.free(worker, tid);
   }
 }
 
@@ -293,7 +323,7 @@ function missingData(
   if (holder === undefined || holder === reporter) return;
   for (const task of known(state, tids)) {
     if (!holder.hasWhat.has(task)) continue;
-    removeReplica(task, holder);
+    removeReplica(state, task, holder);
     state.outbox.free(holder, task.id);
     replicaLost(state, task);
   }

@@ -7,6 +7,7 @@
  */
 import type { Share } from '../../base/fair.ts';
 import type { WorkerMetrics } from '../../protocol/messages.ts';
+import { MemoryMeasure } from './memory-measure.ts';
 import type { Task, TaskPrefix } from './tasks.ts';
 
 export interface WorkerFacts {
@@ -20,7 +21,8 @@ export interface WorkerFacts {
   nanny: string;
 }
 
-export type WorkerStatus = 'running' | 'paused' | 'closing';
+/** `closing-gracefully`: retiring, see retire.ts. `closing`: it has said that it ends. */
+export type WorkerStatus = 'running' | 'paused' | 'closing-gracefully' | 'closing';
 
 /** How fast values move between workers, one object for the whole cluster. */
 export interface Network {
@@ -53,6 +55,7 @@ export class WorkerRecord {
   /** Functions it has been sent. */
   readonly functions = new Set<number>();
   metrics: WorkerMetrics | null = null;
+  readonly memory = new MemoryMeasure();
   /** tids it said to be executing in its last heartbeat. */
   executing: number[] = [];
   lastSeen: number;

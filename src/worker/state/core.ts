@@ -120,6 +120,8 @@ export class WorkerCore {
   readonly recommendations = new Map<WorkerTask, WorkerTaskState>();
   readonly log: StoryLog;
   running = true;
+  /** Retiring: starts and fetches nothing, gives back what has not begun, keeps serving. */
+  draining = false;
   incomingBytes = 0;
   /** Bytes of all values in memory. */
   nbytes = 0;
@@ -135,6 +137,7 @@ export class WorkerCore {
   private instructions: Instruction[] = [];
   private finished: TasksFinished | null = null;
   private added: number[] = [];
+  private refused: number[] = [];
   private releasedData: number[] = [];
   private dropped: number[] = [];
   private refresh: number[] = [];
@@ -241,6 +244,16 @@ export class WorkerCore {
     this.added.push(tid);
   }
 
+  /** It was to be dropped and stays. */
+  reportRefused(tid: number): void {
+    this.refused.push(tid);
+  }
+
+  /** A copy that was asked for is not here and will not come. */
+  reportAbsent(tid: number): void {
+    this.releasedData.push(tid);
+  }
+
   reportReleased(tid: number): void {
     this.releasedData.push(tid);
     this.dropped.push(tid);
@@ -271,6 +284,9 @@ export class WorkerCore {
   take(): Instruction[] {
     if (this.finished !== null) this.send(this.finished);
     if (this.added.length > 0) this.send({ op: 'add-keys', tids: this.added });
+    if (this.refused.length > 0) {
+      this.send({ op: 'add-keys', tids: this.refused, refused: true });
+    }
     if (this.releasedData.length > 0) {
       this.send({ op: 'release-worker-data', tids: this.releasedData });
     }
@@ -290,6 +306,7 @@ export class WorkerCore {
     this.finished = null;
     this.stolen = null;
     if (this.added.length > 0) this.added = [];
+    if (this.refused.length > 0) this.refused = [];
     if (this.releasedData.length > 0) this.releasedData = [];
     if (this.dropped.length > 0) this.dropped = [];
     if (this.refresh.length > 0) this.refresh = [];

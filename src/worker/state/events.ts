@@ -19,6 +19,7 @@ import type {
   FreeKeys,
   RefreshWhoHas,
   RemoveReplicas,
+  SetWorkerStatus,
   StealRequest,
   WorkersChanged,
   WorkerToScheduler
@@ -133,6 +134,7 @@ export type WorkerEvent =
   | RefreshWhoHas
   | AcquireReplicas
   | RemoveReplicas
+  | SetWorkerStatus
   | WorkersChanged
   | ForgetFunctions
   | ExecuteSuccess

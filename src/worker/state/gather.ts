@@ -24,7 +24,7 @@ interface Candidate {
 
 /** Takes tasks from fetch to flight, as far as the limits allow. */
 export function ensureCommunicating(core: WorkerCore): void {
-  if (!core.running || core.needed.size === 0) return;
+  if (!core.running || core.draining || core.needed.size === 0) return;
   let candidates: Candidate[] | null = null;
   while (!isThrottled(core)) {
     candidates ??= findCandidates(core);

@@ -8,6 +8,7 @@ import type {
   ComputeTasks,
   RefreshWhoHas,
   RemoveReplicas,
+  SetWorkerStatus,
   StealRequest,
   WorkersChanged
 } from '../../protocol/messages.ts';
@@ -52,6 +53,8 @@ export function dispatch(core: WorkerCore, event: WorkerEvent): void {
       return acquireReplicas(core, event);
     case 'remove-replicas':
       return removeReplicas(core, event);
+    case 'worker-status-change':
+      return setStatus(core, event);
     case 'workers':
       return workersChanged(core, event);
     case 'forget-functions':
@@ -250,17 +253,18 @@ function acquireReplicas(core: WorkerCore, message: AcquireReplicas): void {
 function removeReplicas(core: WorkerCore, message: RemoveReplicas): void {
   for (const tid of message.tids) {
     const task = core.tasks.get(tid);
-    if (task === undefined) continue;
-    const needed = task.dependents !== null && task.dependents.size > 0;
-    task.acquire = false;
-    if (task.state === 'memory') {
-      // The scheduler has struck this copy off already: it hears that it stays.
-      if (needed) core.reportAdded(tid);
+    const needed = (task?.dependents?.size ?? 0) > 0;
+    if (task?.state === 'memory') {
+      // The scheduler has struck this copy off already: it hears that it stays, or that it is gone.
+      if (needed) core.reportRefused(tid);
       else core.recommend(task, 'released');
-    } else if (!needed) {
-      const coming = task.state === 'fetch' || task.state === 'flight' || task.next === 'fetch';
-      if (coming) core.recommend(task, 'released');
+      continue;
     }
+    core.reportAbsent(tid);
+    if (task === undefined) continue;
+    task.acquire = false;
+    const coming = task.state === 'fetch' || task.state === 'flight' || task.next === 'fetch';
+    if (coming && !needed) core.recommend(task, 'released');
   }
 }
 
@@ -459,6 +463,17 @@ function putData(core: WorkerCore, event: PutData): void {
 }
 
 // ------------------------------------------------------------------ the worker itself
+
+/** Retiring: what waits or has not begun is given back (state.ts); executors are asked for it. */
+function setStatus(core: WorkerCore, message: SetWorkerStatus): void {
+  const draining = message.status === 'closing-gracefully';
+  if (core.draining === draining) return;
+  core.draining = draining;
+  if (!draining) return;
+  for (const task of core.executing) {
+    if (task.state === 'executing' && task.killing === null) core.recall(task);
+  }
+}
 
 function setRunning(core: WorkerCore, running: boolean): void {
   if (core.running === running) return;

@@ -22,7 +22,7 @@ const LONG_MS = 50;
 
 /** Hands tasks to executors as long as there is room for the next one. */
 export function ensureComputing(core: WorkerCore): void {
-  if (!core.running) return;
+  if (!core.running || core.draining) return;
   for (;;) {
     const task = nextTask(core);
     if (task === null) return;
@@ -58,4 +58,14 @@ function hasRoom(core: WorkerCore, task: WorkerTask, expected: number): boolean 
   if (task.timeout > 0 || task.resources !== null || expected > LONG_MS) return false;
   const depth = expected < SHORT_MS ? 1 + SHORT_AHEAD : 2;
   return handed < nthreads * depth && core.handedMs + expected <= nthreads * LONG_MS;
+}
+
+/** Of a retiring worker: all that has not begun goes back to the scheduler. */
+export function giveBackQueued(core: WorkerCore): void {
+  for (const task of core.tasks.values()) {
+    const { state, tid, runId } = task;
+    if (state !== 'waiting' && state !== 'ready' && state !== 'constrained') continue;
+    core.send({ op: 'reschedule', tid, runId });
+    core.recommend(task, 'released');
+  }
 }

@@ -8,7 +8,7 @@ import type { WorkerStateOptions } from './core.ts';
 import type { Instruction, WorkerEvent } from './events.ts';
 import { ensureCommunicating } from './gather.ts';
 import { dispatch } from './handlers.ts';
-import { ensureComputing } from './ready.ts';
+import { ensureComputing, giveBackQueued } from './ready.ts';
 import { WORKER_STATES } from './tasks.ts';
 import type { WorkerTask, WorkerTaskState } from './tasks.ts';
 import { transitions } from './transitions.ts';
@@ -41,6 +41,10 @@ export class WorkerState {
     core.begin(now, 'stimulus' in event ? event.stimulus : undefined, event.op);
     dispatch(core, event);
     transitions(core);
+    if (core.draining) {
+      giveBackQueued(core);
+      transitions(core);
+    }
     ensureCommunicating(core);
     ensureComputing(core);
     return core.take();

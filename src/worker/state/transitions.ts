@@ -153,8 +153,10 @@ function unlink(core: WorkerCore, task: WorkerTask, deps: readonly WorkerTask[])
     if (dep.dependents !== null && dep.dependents.size > 0) continue;
     dep.dependents = null;
     // What has just come stays; a search for what only we are asked to keep is given up.
-    if (dep.done || (dep.acquire && dep.state !== 'missing')) continue;
     const { state } = dep;
+    if (dep.done || (dep.acquire && state !== 'missing')) continue;
+    if (dep.acquire) core.reportAbsent(dep.tid);
+    dep.acquire = false;
     if (state === 'released') core.recommend(dep, 'forgotten');
     else if (state === 'fetch' || state === 'missing' || state === 'flight') {
       core.recommend(dep, 'released');
@@ -322,6 +324,7 @@ function toFetch(core: WorkerCore, task: WorkerTask): void {
   core.missing.delete(task);
   const held = task.holders !== null && task.holders.size > 0;
   if ((task.dependents?.size ?? 0) === 0 && !(held && task.acquire)) {
+    if (task.acquire) core.reportAbsent(task.tid);
     task.acquire = false;
     release(core, task);
     return;

@@ -89,6 +89,9 @@ function checkTotals(core: WorkerCore, nbytes: number): void {
   for (const heaps of [...core.needed.values(), core.ready, core.constrained]) {
     for (const task of heaps) must(core, task, core.tasks.get(task.tid) === task, 'it is known');
   }
+  if (core.draining && core.ready.size + core.constrained.size > 0) {
+    throw new Error('a retiring worker has tasks that have not begun');
+  }
   if (core.running && core.ready.size > 0 && core.executing.size < core.options.nthreads) {
     throw new Error('a slot is free while a task is ready');
   }

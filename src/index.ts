@@ -6,10 +6,9 @@ export type {
   CallOptions,
   ClusterLike,
   ConnectOptions,
-  SchedulerInfo,
-  StoryLine
+  SchedulerInfo
 } from './client/client.ts';
-export type { CallStack } from './client/diagnostics.ts';
+export type { CallStack, StoryLine } from './client/diagnostics.ts';
 export { AsCompleted, asCompleted, wait } from './client/collect.ts';
 export type { WaitResult } from './client/collect.ts';
 export { Future } from './client/future.ts';

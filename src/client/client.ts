@@ -19,7 +19,7 @@ import {
 } from '../serialize/value.ts';
 import type { Serialized } from '../serialize/value.ts';
 import { fetchCallStacks } from './diagnostics.ts';
-import type { CallStack } from './diagnostics.ts';
+import type { CallStack, StoryLine } from './diagnostics.ts';
 import { errorOf, localRecord } from './failure.ts';
 import { Future } from './future.ts';
 import { fetchDataset, publish } from './lasting.ts';
@@ -425,7 +425,7 @@ export class Client {
   async processing(): Promise<Record<string, string[]>> {
     return (await this.session.request('processing', {})) as Record<string, string[]>;
   }
-  /** The newest transitions of tasks on the scheduler, oldest first. */
+  /** The newest steps of tasks, on the scheduler and on the workers that run now, oldest first. */
   async story(...keys: (Future | string)[]): Promise<StoryLine[]> {
     return (await this.session.request('story', { keys: keys.map(keyOf) })) as StoryLine[];
   }
@@ -545,14 +545,6 @@ function packArguments(written: Serialized): Uint8Array {
   );
 }
 type RunAnswer = Uint8Array | { error: ErrorRecord };
-
-export interface StoryLine {
-  key: string;
-  start: string;
-  finish: string;
-  stimulus: string;
-  time: number;
-}
 
 export interface SchedulerInfo extends Omit<ClusterInfo, 'state' | 'can'> {
   members: Record<

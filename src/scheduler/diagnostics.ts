@@ -2,6 +2,7 @@
  * What a client may ask of the inside of its cluster: stories, explanations, call stacks. Whatever
  * needs an answer of workers waits for it for a limited time, and says who did not give one.
  */
+import { hostname } from 'node:os';
 import type { RequestHandler } from '../comm/rpc.ts';
 import type { Scheduler } from './scheduler.ts';
 import { explain } from './state/explain.ts';
@@ -10,11 +11,71 @@ import { explain } from './state/explain.ts';
 export function diagnosticMethods(scheduler: Scheduler): Record<string, RequestHandler> {
   const { state } = scheduler;
   return {
-    story: ({ keys }: { keys: string[] }) => state.story.select(line => keys.includes(line.key)),
+    story: ({ keys }: { keys: string[] }) => story(scheduler, keys),
     explain: ({ key }: { key: string }) => explain(state, key),
     'call-stack': ({ keys, timeoutMs }: { keys: string[] | null; timeoutMs: number }) =>
       callStacks(scheduler, keys, timeoutMs)
   };
+}
+
+/** A step of a task, as the scheduler or a worker saw it. */
+interface StoryStep {
+  /** ms since the epoch, by the scheduler's clock. */
+  time: number;
+  /** `scheduler`, or the name of the worker. */
+  where: string;
+  key: string;
+  /** What happened; `start -> finish` for a transition. */
+  text: string;
+  /** Both '' when it was no transition. */
+  start: string;
+  finish: string;
+  stimulus: string;
+}
+
+/** ms to wait for a worker's part of a story. */
+const STORY_MS = 3000;
+
+/** The newest steps of tasks on the scheduler and all workers, oldest first. */
+async function story(scheduler: Scheduler, keys: readonly string[]): Promise<StoryStep[]> {
+  const wanted = new Set(keys);
+  const own = scheduler.state.story.select(({ key }) => wanted.has(key));
+  const steps: StoryStep[] = own.map(line => ({
+    ...line,
+    where: 'scheduler',
+    text: `${line.start} -> ${line.finish}`
+  }));
+  const parts = await Promise.all(
+    [...scheduler.workers].map(async ([id, { requester, register }]) => {
+      try {
+        const told = (await requester.request('story', { keys }, STORY_MS)) as WorkerEntry[];
+        return told.map(entry => workerStep(entry, register.name, offsetOf(scheduler, id)));
+      } catch {
+        // A worker that goes or hangs has no say; explain and the logs tell of that.
+        return [];
+      }
+    })
+  );
+  return [...steps, ...parts.flat()].sort((a, b) => a.time - b.time);
+}
+
+interface WorkerEntry {
+  key: string;
+  text: string;
+  stimulus: string;
+  at: number;
+}
+
+function workerStep({ key, text, stimulus, at }: WorkerEntry, where: string, offset: number) {
+  const [, start = '', finish = ''] = /^([a-z-]+) -> ([a-z-]+)/.exec(text) ?? [];
+  return { time: at + offset, where, key, text, start, finish, stimulus };
+}
+
+/** Workers of this machine have its clock; others' is told by their heartbeats. */
+function offsetOf(scheduler: Scheduler, id: number): number {
+  const worker = scheduler.state.workers.get(id);
+  if (worker === undefined || worker.facts.host === hostname()) return 0;
+  return Number.isFinite(worker.clockOffset) ? worker.clockOffset : 0;
 }
 
 /** What a worker tells of the stack of one running task. */

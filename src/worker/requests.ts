@@ -2,6 +2,7 @@
 import type { RequestHandler } from '../comm/rpc.ts';
 import type { Log } from '../diagnostics/log.ts';
 import { runOnce } from './executor/run-once.ts';
+import type { LogEntry } from './state/state.ts';
 import type { ThreadStack } from './executor/stacks.ts';
 
 export interface ExecutingTask {
@@ -16,7 +17,7 @@ export interface RequestContext {
   address: string;
   memoryLimit: number;
   log: Log;
-  story(which: string | number): string[];
+  history(keys: ReadonlySet<string>): LogEntry[];
   executing(): ExecutingTask[];
   stacks(timeoutMs: number): Promise<Map<number, ThreadStack>>;
 }
@@ -45,7 +46,7 @@ export function requestHandlers(context: RequestContext): ReadonlyMap<string, Re
   return new Map<string, RequestHandler>([
     ['run', run],
     ['logs', ({ n }: { n?: number }) => log.tail(n)],
-    ['story', ({ keys }: { keys: (string | number)[] }) => keys.flatMap(key => context.story(key))],
+    ['story', ({ keys }: { keys: string[] }) => context.history(new Set(keys))],
     ['executing', () => context.executing()],
     ['call-stack', ({ timeoutMs }: { timeoutMs: number }) => callStack(context, timeoutMs)]
   ]);

@@ -143,7 +143,7 @@ export class Worker {
       address,
       memoryLimit,
       log: this.log,
-      story: which => this.state?.story(which) ?? [],
+      history: keys => this.state?.history(keys) ?? [],
       executing: () => this.executing(Date.now()),
       stacks: timeoutMs => this.pool.stacks(timeoutMs)
     });

@@ -173,6 +173,7 @@ export function workerMessage(
       worker.metrics = message.metrics;
       worker.memory.add(message.metrics, state.now);
       worker.executing = message.executing;
+      worker.clockOffset = Math.min(worker.clockOffset, state.now - message.now);
       noteHeartbeat(state, worker, message);
       return;
     case 'steal-response':

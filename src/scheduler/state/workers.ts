@@ -59,6 +59,8 @@ export class WorkerRecord {
   /** tids it said to be executing in its last heartbeat. */
   executing: number[] = [];
   lastSeen: number;
+  /** ms to add to its clock to have ours: the least that a heartbeat has shown. Infinity: none came. */
+  clockOffset = Infinity;
   private readonly network: Network;
 
   constructor(id: number, facts: WorkerFacts, now: number, network: Network) {

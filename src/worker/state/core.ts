@@ -43,7 +43,8 @@ export interface WorkerStateOptions {
   storyLength?: number;
 }
 
-interface LogEntry {
+/** Something that happened to a task. */
+export interface LogEntry {
   tid: number;
   key: string;
   text: string;
@@ -76,16 +77,22 @@ export class StoryLog {
     this.next = (this.next + 1) % this.capacity;
   }
 
-  /** Lines about a task, oldest first. */
-  of(which: number | string): string[] {
-    const lines: string[] = [];
+  /** Entries that pass, oldest first; copies. */
+  select(test: (entry: Readonly<LogEntry>) => boolean): LogEntry[] {
+    const found: LogEntry[] = [];
     for (let i = 0; i < this.entries.length; i++) {
       const entry = this.entries[(this.next + i) % this.entries.length];
-      if (entry === undefined || (entry.tid !== which && entry.key !== which)) continue;
-      const at = new Date(entry.at).toISOString();
-      lines.push(`${at} ${entry.key} ${entry.text} (${entry.stimulus})`);
+      if (entry !== undefined && test(entry)) found.push({ ...entry });
     }
-    return lines;
+    return found;
+  }
+
+  /** Lines about a task, oldest first. */
+  of(which: number | string): string[] {
+    return this.select(({ tid, key }) => tid === which || key === which).map(entry => {
+      const at = new Date(entry.at).toISOString();
+      return `${at} ${entry.key} ${entry.text} (${entry.stimulus})`;
+    });
   }
 }
 

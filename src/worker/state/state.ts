@@ -4,7 +4,7 @@
  * instructions. Its shell (worker.ts) carries them out and reports what came of it.
  */
 import { WorkerCore } from './core.ts';
-import type { WorkerStateOptions } from './core.ts';
+import type { LogEntry, WorkerStateOptions } from './core.ts';
 import type { Instruction, WorkerEvent } from './events.ts';
 import { ensureCommunicating } from './gather.ts';
 import { dispatch } from './handlers.ts';
@@ -14,7 +14,7 @@ import type { WorkerTask, WorkerTaskState } from './tasks.ts';
 import { transitions } from './transitions.ts';
 import { validateCore } from './validate.ts';
 
-export type { WorkerStateOptions } from './core.ts';
+export type { LogEntry, WorkerStateOptions } from './core.ts';
 export type { Instruction, WorkerEvent } from './events.ts';
 export type { WorkerTask, WorkerTaskState } from './tasks.ts';
 
@@ -58,6 +58,11 @@ export class WorkerState {
   /** The last transitions of a task, by number or key, oldest first. */
   story(which: number | string): string[] {
     return this.core.log.of(which);
+  }
+
+  /** What happened to tasks of these keys (null: of all), oldest first. */
+  history(keys: ReadonlySet<string> | null): LogEntry[] {
+    return this.core.log.select(({ key }) => keys === null || keys.has(key));
   }
 
   get(tid: number): Readonly<WorkerTask> | undefined {

@@ -295,7 +295,7 @@ export interface Reschedule {
   tid: number;
   runId: number;
 }
-/** Copies the worker has come to hold by fetching. */
+/** Values the worker has come to hold otherwise: copies it fetched, what clients put there. */
 export interface AddKeys {
   op: 'add-keys';
   tids: number[];

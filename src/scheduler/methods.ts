@@ -64,7 +64,7 @@ export function clientMethods(
       }))
     }),
     'scatter-plan': ({ count, workers, broadcast }: ScatterPlan) => {
-      const plan = state.planScatter(count, workers);
+      const plan = state.planScatter(clientId, count, workers);
       if (plan.tids.length < count) throw new ConfigError(noWorkerText(workers));
       const all = [...state.runningWorkers].map(({ id, facts }) => ({
         id,

@@ -323,7 +323,7 @@ export class Worker {
     try {
       for (let i = 0; i < this.events.length; i++) {
         const event = this.events[i] as WorkerEvent;
-        for (const instruction of this.state.handle(event, Date.now())) this.carryOut(instruction);
+        for (const instruction of this.state.handle(event, steadyNow())) this.carryOut(instruction);
       }
     } finally {
       this.events = [];
@@ -375,7 +375,7 @@ export class Worker {
   private begin(tid: number, runId: number): void {
     this.tell({ op: 'execution-began', tid, runId });
     const deadline = this.state?.get(tid)?.deadline ?? 0;
-    if (deadline > 0) this.later(deadline - Date.now() + 1, () => this.tell({ op: 'tick' }));
+    if (deadline > 0) this.later(deadline - steadyNow() + 1, () => this.tell({ op: 'tick' }));
   }
 
   // ---------------------------------------------------------------- questions from outside
@@ -437,6 +437,11 @@ export class Worker {
     await Promise.all([this.pool.close(), this.server.close()]);
     this.finish(reason);
   }
+}
+
+/** ms since the epoch, on a clock that nobody sets: a timeout must not come early or never. */
+function steadyNow(): number {
+  return performance.timeOrigin + performance.now();
 }
 
 function registrationError(address: string, { code, reason }: CloseReason): Error {

@@ -209,7 +209,7 @@ describe('a scheduler in place of another', () => {
     const old = new Recorded({ epoch: 'old' });
     const worker = old.worker();
     old.client('c');
-    const [tid] = old.state.planScatter(1, null).tids;
+    const [tid] = old.state.planScatter('c', 1, null).tids;
     const cid = 900;
     old.handle({
       type: 'client-message',

@@ -395,7 +395,7 @@ describe('retire', () => {
 
   it('waits for a value that a client is just putting there', () => {
     const h = setup([1, 1]);
-    const { tids } = h.state.planScatter(1, ['w1']);
+    const { tids } = h.state.planScatter('c', 1, ['w1']);
     h.handle({ type: 'retire-workers', workers: [1], options });
     expect(outcome(h, 1)).toBe('moving');
     const message = {

@@ -352,6 +352,40 @@ describe('large messages', () => {
   });
 });
 
+describe('an input that was cancelled before', () => {
+  it('fails the task, also when it is tried again: it never runs without it', () => {
+    const h = setup();
+    h.submit('c', { 'a-1': [] });
+    h.cancel('c', 'a-1');
+    h.submit('c', { 'x-1': ['a-1'], 'y-1': ['x-1'] });
+    expect(h.states('x-1', 'y-1')).toEqual(['erred', 'erred']);
+    h.toClient('c', 'task-erred');
+    h.retry('c', 'y-1');
+    expect(h.states('x-1', 'y-1')).toEqual(['erred', 'erred']);
+    expect(
+      h
+        .toClient('c', 'task-erred')
+        .flatMap(message => message.cids)
+        .sort()
+    ).toEqual([h.cid('c', 'x-1'), h.cid('c', 'y-1')].sort());
+    expect(h.toWorker(1, 'compute-tasks')).toHaveLength(1);
+  });
+
+  it('does not leave what nobody needs any more to be run', () => {
+    const h = setup();
+    h.submit('c', { 'bad-1': [] });
+    h.fail('bad-1');
+    const graph = { 'root-1': [], 'x-1': ['root-1'], 'y-1': ['bad-1'], 'z-1': ['x-1', 'y-1'] };
+    h.submit('c', graph, { wants: ['z-1'] });
+    expect(h.states('z-1', 'y-1', 'x-1', 'root-1')).toEqual([
+      'erred',
+      'erred',
+      'released',
+      'released'
+    ]);
+  });
+});
+
 describe('an input that is named twice', () => {
   it('is waited for once, and sent in every place of the arguments', () => {
     const h = setup();
@@ -377,6 +411,18 @@ describe('clients', () => {
     h.finish('x-0');
     h.handle({ type: 'remove-client', client: 'c' });
     expect(isEmpty(h.state)).toBe(true);
+  });
+
+  it('frees what a client put on workers and did not live to tell of', () => {
+    const h = setup([1, 1]);
+    const { tids } = h.state.planScatter('c', 2, null);
+    h.handle({ type: 'worker-message', worker: 1, message: { op: 'add-keys', tids: [tids[0]!] } });
+    expect(h.toWorker(1, 'free-keys')).toEqual([]);
+    h.handle({ type: 'remove-client', client: 'c' });
+    h.handle({ type: 'worker-message', worker: 2, message: { op: 'add-keys', tids: [tids[1]!] } });
+    expect(h.toWorker(1, 'free-keys').map(message => message.tids)).toEqual([[tids[0]]]);
+    expect(h.toWorker(2, 'free-keys').map(message => message.tids)).toEqual([[tids[1]]]);
+    expect(h.state.promised.size).toBe(0);
   });
 
   it('forgets functions when no client and no task needs them', () => {

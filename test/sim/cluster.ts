@@ -103,7 +103,9 @@ export class Cluster {
   /** Throws unless this is what the future's graph defines. */
   checkValue(one: Known, value: number): void {
     const right = expected(one);
-    if (value !== right) throw new Error(`${one.key} is ${value}, expected ${right}`);
+    if (value === right) return;
+    const inputs = one.deps.map(dep => `${dep.key} ${expected(dep)}`).join(', ');
+    throw new Error(`${one.key} is ${value}, expected ${right} of inputs ${inputs}`);
   }
 }
 

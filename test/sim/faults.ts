@@ -75,9 +75,10 @@ export const FAULTS: readonly Fault[] = [
     weight: 2,
     run: cluster => {
       const clients = cluster.clients.filter(client => client.alive);
-      const { link } = cluster.world.rng.pick([...cluster.alive, ...clients, cluster.workers[0]!]);
+      const processes = [...cluster.alive, ...clients];
+      if (processes.length === 0) return;
       note(cluster, 'a link stalls');
-      link.stall(cluster.world.rng.integer(50, 1500));
+      cluster.world.rng.pick(processes).link.stall(cluster.world.rng.integer(50, 1500));
     }
   },
   {
@@ -107,7 +108,8 @@ export const FAULTS: readonly Fault[] = [
     run: cluster => {
       const { rng } = cluster.world;
       const process = rng.pick([cluster.scheduler, ...cluster.alive]);
-      const minutes = rng.pick([-30, -2, 2, 30]);
+      // The scheduler's clock is steady: it can only have been asleep.
+      const minutes = rng.pick(process === cluster.scheduler ? [2, 30] : [-30, -2, 2, 30]);
       note(cluster, `a clock jumps by ${minutes} minutes`);
       cluster.jumped = true;
       process.skew += minutes * 60_000;

@@ -24,8 +24,8 @@ interface Report {
 }
 
 /** Failures that are shown, and lines of their logs. */
-const SHOWN = 10;
-const TAIL = 25;
+const SHOWN = 6;
+const TAIL = 12;
 
 function runShare({ next, end, twice }: Share): Report {
   const report: Report = { events: 0, failures: [] };

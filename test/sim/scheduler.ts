@@ -149,7 +149,7 @@ export class SimScheduler {
       const holders = smallList(task?.whoHas ?? null).map(worker => worker.id);
       return { op: 'response', id, result: { tid: task?.id ?? 0, holders } };
     }
-    const { tids, workers } = state.planScatter(1, null);
+    const { tids, workers } = state.planScatter(client, 1, null);
     return { op: 'response', id, result: { tid: tids[0] ?? 0, worker: workers[0]?.id ?? 0 } };
   }
 }

@@ -285,16 +285,16 @@ export class SimWorker implements ExecutorHost {
     if (peer === undefined) return world.after(0.01, fail);
     world.after(world.soon(3), () => {
       if (!peer.alive || this.cluster.isCut(this.id, peerId)) world.after(world.soon(300), fail);
-      else peer.serve(tids, answer, fail);
+      else peer.serve(peerId, tids, answer, fail);
     });
   }
 
-  /** Answers a peer: busy, with what it has, or, when it lies, with less or with what was not asked. */
-  private serve(tids: number[], answer: Answer, fail: () => void): void {
+  /** Answers a peer, to whom we are `worker`: busy, with what it has, or, when it lies, with less or with what was not asked. */
+  private serve(worker: number, tids: number[], answer: Answer, fail: () => void): void {
     const { world } = this;
     const { plan } = this.cluster;
     if (this.answering >= MOST_ANSWERS || (world.faulty && world.rng.chance(plan.busy))) {
-      return world.after(world.soon(3), () => answer({ op: 'gather-busy', worker: this.id }, []));
+      return world.after(world.soon(3), () => answer({ op: 'gather-busy', worker }, []));
     }
     let given = tids.filter(tid => this.store.has(tid));
     if (world.faulty && world.rng.chance(plan.lies)) given = this.lie(given);
@@ -307,7 +307,7 @@ export class SimWorker implements ExecutorHost {
       if (!this.alive || torn) return fail();
       const nbytes = values.map(value => value.nbytes);
       const types = values.map(() => 'number');
-      answer({ op: 'gather-success', worker: this.id, tids: given, nbytes, types }, values);
+      answer({ op: 'gather-success', worker, tids: given, nbytes, types }, values);
     });
   }
 

@@ -147,9 +147,6 @@ export function runPolicies(state: SchedulerState, policies: Iterable<Policy>): 
 /** The regular run: what never came is given up, wishes are looked after, then the policies. */
 export function manageMemory(state: SchedulerState): void {
   expireArrivals(state);
-  for (const [tid, { until }] of state.promised) {
-    if (until <= state.now) state.promised.delete(tid);
-  }
   for (const task of state.replicas.wishes.keys()) spread(state, task);
   if (state.workers.size > 1) runPolicies(state, state.policies.values());
 }

@@ -8,7 +8,7 @@ import type { ClientRecord } from './clients.ts';
 import { updateGraph } from './graph.ts';
 import { fireAndForget, publishDataset, unpublishDataset } from './lasting.ts';
 import { abandonReturn, awaitKey, giveUpAwaited, rebind, releaseRecovered } from './recovery.ts';
-import { scattered } from './scatter.ts';
+import { dropPromised, scattered } from './scatter.ts';
 import type { SchedulerState } from './state.ts';
 import type { Task } from './tasks.ts';
 import { letGo, recommend } from './transitions.ts';

@@ -4,7 +4,6 @@ import { LIMITS } from '../../protocol/limits.ts';
 import type { ErrorRecord, TaskOptions, UpdateGraph } from '../../protocol/messages.ts';
 import { bind, tellState } from './clients.ts';
 import type { ClientRecord } from './clients.ts';
-import { cancelledInputRecord } from './failures.ts';
 import {
   continueReturn,
   giveSpec,
@@ -148,7 +147,7 @@ function addTask(state: SchedulerState, graph: Graph, i: number): Task {
   const { spec, inputs, complete } = specOf(graph, i);
   const task = state.newTask({ ...spec, key: graph.message.keys[i] as string });
   if (spec.deps.length < inputs.length) state.repeats.set(task, inputs);
-  if (!complete) graph.failures.byTask.set(task, cancelledInputRecord(task));
+  if (!complete) state.incomplete.add(task);
   return task;
 }
 

@@ -9,14 +9,25 @@ import { addReplica } from './replicas.ts';
 import { recommend } from './transitions.ts';
 import type { WorkerRecord } from './workers.ts';
 
+/** A value that a client is about to put on a worker, or has, and has not told of. */
+export interface Promised {
+  readonly client: string;
+  /** Where it shall go, and how long that is waited for before the worker retires. */
+  readonly worker: WorkerRecord;
+  readonly until: number;
+  /** Workers that have it. */
+  readonly holders: number[];
+}
+
 /** ms for a client to put a value where it was told to; so long a worker does not retire. */
 const PROMISE_MS = 10_000;
 
 const EMPTY = new Uint8Array(0);
 
-/** Numbers and workers for values that a client is about to put on workers itself. */
+/** Numbers and workers for values that this client is about to put on workers itself. */
 export function planScatter(
   state: SchedulerState,
+  client: string,
   count: number,
   restrictTo: readonly string[] | null
 ): { tids: number[]; workers: WorkerRecord[] } {
@@ -31,11 +42,23 @@ export function planScatter(
   for (let i = 0; i < count && workers.length > 0; i++) {
     const tid = state.takeTaskId();
     const worker = workers[state.nextRoundRobin++ % workers.length] as WorkerRecord;
-    state.promised.set(tid, { worker, until: state.now + PROMISE_MS });
+    state.promised.set(tid, { client, worker, until: state.now + PROMISE_MS, holders: [] });
     tids.push(tid);
     chosen.push(worker);
   }
   return { tids, workers: chosen };
+}
+
+/** The client has gone before it told of values that it put on workers: nobody will want them. */
+export function dropPromised(state: SchedulerState, client: string): void {
+  for (const [tid, promise] of state.promised) {
+    if (promise.client !== client) continue;
+    state.promised.delete(tid);
+    for (const id of promise.holders) {
+      const worker = state.workers.get(id);
+      if (worker !== undefined) state.outbox.free(worker, tid);
+    }
+  }
 }
 
 export function scattered(state: SchedulerState, client: ClientRecord, message: Scattered): void {

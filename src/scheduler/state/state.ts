@@ -27,6 +27,7 @@ import { ReplicaBooks, replicate, runningNamed } from './replicas.ts';
 import { driveRetirements, keepWorkers, retireWorkers } from './retire.ts';
 import type { Retirement, RetireOptions } from './retire.ts';
 import { planScatter } from './scatter.ts';
+import type { Promised } from './scatter.ts';
 import { StealRequests } from './steal-requests.ts';
 import { balance } from './stealing.ts';
 import { Story } from './story.ts';
@@ -136,13 +137,15 @@ export class SchedulerState {
   readonly failures = new Map<Task, ErrorRecord>();
   /** Inputs in the order of the arguments, of tasks that name one of them more than once. */
   readonly repeats = new Map<Task, readonly Task[]>();
+  /** Tasks that were submitted with an input that was gone: they fail whenever they are to run. */
+  readonly incomplete = new Set<Task>();
   readonly recommended: Task[] = [];
   readonly replicas = new ReplicaBooks();
   /** Workers on their way out. */
   readonly retirements = new Map<WorkerRecord, Retirement>();
   retirementsDrivenAt = -Infinity;
-  /** Workers on which clients are putting values, by number of the value, and until when. */
-  readonly promised = new Map<number, { worker: WorkerRecord; until: number }>();
+  /** What clients are putting on workers, by number of the value. */
+  readonly promised = new Map<number, Promised>();
   /** What the active memory manager runs, by name. */
   readonly policies = new Map<string, Policy>(BUILT_IN_POLICIES.map(one => [one.name, one]));
   private memoryManagedAt = -Infinity;
@@ -322,6 +325,7 @@ export class SchedulerState {
     this.tasks.delete(task.id);
     if (this.repeats.size > 0) this.repeats.delete(task);
     if (this.replicas.wishes.size > 0) this.replicas.wishes.delete(task);
+    if (this.incomplete.size > 0) this.incomplete.delete(task);
     if (this.byKey.get(task.key) === task) this.byKey.delete(task.key);
     for (const binding of smallList(task.bindings)) binding.client.bindings.delete(binding.cid);
     task.bindings = null;
@@ -350,8 +354,12 @@ export class SchedulerState {
   }
 
   /** See scatter.ts. */
-  planScatter(count: number, restrictTo: readonly string[] | null): ReturnType<typeof planScatter> {
-    return planScatter(this, count, restrictTo);
+  planScatter(
+    client: string,
+    count: number,
+    restrictTo: readonly string[] | null
+  ): ReturnType<typeof planScatter> {
+    return planScatter(this, client, count, restrictTo);
   }
 
   // ---------------------------------------------------------------- time

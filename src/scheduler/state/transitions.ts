@@ -9,7 +9,7 @@ import { InvalidTransitionError } from '../../base/errors.ts';
 import { smallDelete, smallFirst, smallList } from '../../base/small-set.ts';
 import type { ErrorRecord } from '../../protocol/messages.ts';
 import { decideWorker, exceedsEveryWorker, startProcessing, stopProcessing } from './placement.ts';
-import { lostRecord } from './failures.ts';
+import { cancelledInputRecord, lostRecord } from './failures.ts';
 import { endForgotten } from './lasting.ts';
 import { isUnclaimed, releaseRecovered } from './recovery.ts';
 import { dropReplicas, spread } from './replicas.ts';
@@ -90,7 +90,8 @@ function releasedWaiting(state: SchedulerState, task: Task): void {
     task.group.prefix.done--;
   }
   let missing = 0;
-  let failed: ErrorRecord | null = null;
+  const incomplete = state.incomplete.size > 0 && state.incomplete.has(task);
+  let failed = incomplete ? cancelledInputRecord(task) : null;
   for (const dep of task.deps) {
     if (dep.state === 'erred') failed = dep.error;
     if (dep.state !== 'memory') missing++;

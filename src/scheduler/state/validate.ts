@@ -26,8 +26,10 @@ export function validate(state: SchedulerState): void {
   );
   check(unrunnable === state.unrunnable.size, null, 'unrunnable differs from the no-worker tasks');
   check(state.byKey.size === state.tasks.size, null, 'byKey and tasks differ in size');
-  for (const task of state.repeats.keys())
-    check(state.tasks.get(task.id) === task, task, 'its repeated inputs outlive it');
+  for (const task of [...state.repeats.keys(), ...state.incomplete])
+    check(state.tasks.get(task.id) === task, task, 'what is known of its inputs outlives it');
+  for (const { client } of state.promised.values())
+    check(state.clients.has(client), null, `values are promised to ${client}, which is gone`);
   checkBooks(state);
 }
 

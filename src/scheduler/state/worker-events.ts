@@ -303,7 +303,9 @@ function addKeys(
 ): void {
   for (const tid of tids) {
     const task = state.tasks.get(tid);
-    if (task?.state === 'memory' && task.recommended === null) {
+    const promise = task === undefined ? state.promised.get(tid) : undefined;
+    if (promise !== undefined) promise.holders.push(worker.id);
+    else if (task?.state === 'memory' && task.recommended === null) {
       if (refused) state.replicas.dropAnswered(task, worker);
       // Said before it heard that it should drop it: the answer to that is still to come.
       else if (state.replicas.isDropping(task, worker)) continue;

@@ -459,6 +459,8 @@ function putData(core: WorkerCore, event: PutData): void {
     task.nbytes = event.nbytes[i] as number;
     task.type = event.types[i] as string;
     core.recommend(task, 'memory');
+    // The client tells the scheduler, unless it dies before that.
+    core.reportAdded(tid);
   });
 }
 
@@ -484,7 +486,9 @@ function setRunning(core: WorkerCore, running: boolean): void {
 function tick(core: WorkerCore): void {
   for (const task of core.timed) if (core.now >= task.deadline) kill(core, task, 'timeout');
   if (core.missing.size === 0) return;
-  if (core.now - core.lastFindMissing < core.options.findMissing) return;
+  const since = core.now - core.lastFindMissing;
+  // Negative: the clock was set back.
+  if (since >= 0 && since < core.options.findMissing) return;
   core.lastFindMissing = core.now;
   for (const task of core.missing) core.askHolders(task.tid);
 }

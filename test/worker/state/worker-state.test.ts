@@ -341,6 +341,15 @@ describe('copies', () => {
     expect(d.stateOf(1)).toBe('memory');
   });
 
+  test('lost ones are searched for, also after the clock was set back', () => {
+    const d = new Driver();
+    d.do(compute({ tid: 1, deps: [{ tid: 2, holders: [] }] }));
+    expect(d.lines({ op: 'tick' })).toEqual(['request-refresh-who-has 2']);
+    expect(d.lines({ op: 'tick' })).toEqual([]);
+    d.now -= 600_000;
+    expect(d.lines({ op: 'tick' })).toEqual(['request-refresh-who-has 2']);
+  });
+
   test('are not searched for when nobody needs them', () => {
     const d = new Driver();
     d.do(acquire(1, 1));
@@ -355,10 +364,10 @@ describe('copies', () => {
     expect(d.lines({ op: 'unpause' })).toEqual(['running', 'gather 2: 2', 'gather 1: 1']);
   });
 
-  test('scattered values are held without a word: the client tells', () => {
+  test('scattered values are announced: their client may die before it tells of them', () => {
     const d = new Driver();
     expect(d.lines({ op: 'put-data', tids: [7], keys: ['k7'], nbytes: [4], types: ['x'] })).toEqual(
-      []
+      ['add-keys 7']
     );
     expect(d.stateOf(7)).toBe('memory');
     expect(d.state.counts.managed).toBe(4);

@@ -96,7 +96,8 @@ function mayFail(cluster: Cluster, one: Known, code: string): boolean {
   const { options } = cluster.scheduler.state;
   switch (code) {
     case 'TASK_ERRED':
-      return behaviour.failures > retries;
+      // An execution that passed its time limit used up a retry, too.
+      return behaviour.failures > (timeout > 0 ? 0 : retries);
     case 'EXECUTOR_DIED':
       return behaviour.exits;
     case 'TASK_TIMEOUT':

@@ -131,7 +131,7 @@ export class Harness {
 
   /** Puts data on a worker. */
   scatter(client: string, key: string, worker: number, nbytes = 8): void {
-    const [tid] = this.state.planScatter(1, null).tids;
+    const [tid] = this.state.planScatter(client, 1, null).tids;
     const cid = this.nextCid++;
     this.cids.set(`${client}/${key}`, cid);
     const one = { cids: [cid], keys: [key], tids: [tid ?? 0], nbytes: [nbytes], types: ['data'] };

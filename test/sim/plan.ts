@@ -50,6 +50,7 @@ export function makePlan(rng: Rng, names: readonly string[]): Plan {
       allowedFailures: rng.pick([0, 1, 3, 3]),
       noWorkersTimeout: often(0.2, 1500),
       ammInterval: rng.pick([100, 500, 2000]),
+      stealInterval: rng.pick([0, 100, 250, 1000]),
       storyLines: 1000,
       streamLines: 16
     },

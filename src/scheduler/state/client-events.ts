@@ -28,6 +28,7 @@ export function removeClient(state: SchedulerState, id: string): void {
   for (const binding of [...client.bindings.values()].reverse()) unbind(state, binding);
   for (const fn of client.functions.values()) state.releaseFunction(fn);
   client.functions.clear();
+  dropPromised(state, id);
 }
 
 export function clientMessage(

@@ -1,11 +1,13 @@
 /**
- * What tests of real processes share: a runtime folder of their own, waiting for a condition, and
- * the question whether a process lives.
+ * What tests of real processes share: a runtime folder of their own, and looks at processes.
  */
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach } from 'vitest';
+
+export { familyOf, lives, processes, until } from './proc.ts';
+export type { Family, SeenProcess } from './proc.ts';
 
 /** Gives each test of the file its own, empty runtime folder. */
 export function ownRuntimeFolder(): void {
@@ -20,76 +22,4 @@ export function ownRuntimeFolder(): void {
     else process.env['TASKLOOM_RUNTIME_DIR'] = before;
     rmSync(folder, { recursive: true, force: true });
   });
-}
-
-/** Waits until `look` gives something other than false, null or undefined, and returns that. */
-export async function until<Value>(
-  what: string,
-  look: () => Value | Promise<Value>,
-  limitMs = 20_000
-): Promise<Exclude<Value, false | null | undefined>> {
-  const end = Date.now() + limitMs;
-  for (;;) {
-    const value = await look();
-    if (value !== false && value !== null && value !== undefined) {
-      return value as Exclude<Value, false | null | undefined>;
-    }
-    if (Date.now() > end) throw new Error(`After ${limitMs / 1000} s still not: ${what}`);
-    await new Promise(resolve => setTimeout(resolve, 25));
-  }
-}
-
-export interface SeenProcess {
-  pid: number;
-  parent: number;
-  /** Its arguments, one string. */
-  command: string;
-}
-
-/** A process that runs; a zombie has ended. */
-export function lives(pid: number): boolean {
-  try {
-    return !/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
-  } catch {
-    return false;
-  }
-}
-
-/** All processes of the machine, from /proc. */
-export function processes(): SeenProcess[] {
-  return readdirSync('/proc').flatMap(name => {
-    if (!/^\d+$/.test(name)) return [];
-    try {
-      const status = readFileSync(`/proc/${name}/status`, 'utf8');
-      if (/^State:\s+Z/m.test(status)) return [];
-      const parent = Number(/^PPid:\s+(\d+)/m.exec(status)?.[1]);
-      const command = readFileSync(`/proc/${name}/cmdline`, 'utf8').replaceAll('\0', ' ').trim();
-      return [{ pid: Number(name), parent, command }];
-    } catch {
-      return [];
-    }
-  });
-}
-
-/** The nanny, scheduler and workers below a process, by role. */
-export interface Family {
-  nanny: number;
-  scheduler: number;
-  workers: number[];
-  all: number[];
-}
-
-/** The one cluster that `owner` has started. */
-export function familyOf(owner: number): Family {
-  const all = processes();
-  const child = (parent: number, role: string): number[] =>
-    all
-      .filter(seen => seen.parent === parent && seen.command.includes(`${role} --supervised`))
-      .map(seen => seen.pid);
-  const [nanny] = child(owner, 'nanny');
-  if (nanny === undefined) throw new Error(`process ${owner} has no nanny`);
-  const [scheduler] = child(nanny, 'scheduler');
-  if (scheduler === undefined) throw new Error(`nanny ${nanny} has no scheduler`);
-  const workers = child(nanny, 'worker');
-  return { nanny, scheduler, workers, all: [nanny, scheduler, ...workers] };
 }

@@ -87,13 +87,15 @@ async function injectFaults({ setting, loads, tally, rng }: Scene, end: number):
 /** Workers that were given up after too many ends come back when somebody asks. */
 async function bringBack(): Promise<void> {
   const { cluster, options } = setting;
+  const all = options.workers + options.hosts;
   for (let tries = 0; tries < 5; tries++) {
     try {
       await cluster.scale(options.workers);
-      return await cluster.waitForWorkers(options.workers, { timeoutMs: 60_000 });
+      return await cluster.waitForWorkers(all, { timeoutMs: 25_000 });
     } catch (error) {
       tally.note(`bringing the workers back: ${(error as Error).message}`);
       await sleep(1000);
+      setting.restartIdleHosts();
     }
   }
   tally.fail('the workers did not come back');

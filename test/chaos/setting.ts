@@ -119,6 +119,14 @@ export class Setting {
     });
   }
 
+  /** Ends hosts whose nanny has given its worker up: they are started anew. */
+  restartIdleHosts(): void {
+    const parents = new Set(this.descendants().map(seen => seen.parent));
+    for (const { child } of this.hosts) {
+      if (child !== null && !parents.has(child.pid ?? 0)) child.kill('SIGTERM');
+    }
+  }
+
   private keepLog(source: string, text: string): void {
     const lines = text.trimEnd().split('\n');
     const time = new Date().toISOString();

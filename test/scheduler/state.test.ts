@@ -205,6 +205,18 @@ describe('errors', () => {
     expect([h.task('a-1').suspicious, h.task('b-1').suspicious]).toEqual([1, 0]);
   });
 
+  it('does not blame a task whose inputs had not come yet', () => {
+    const h = new Harness();
+    h.worker(1, { name: 'far' });
+    h.worker(1, { name: 'near' });
+    h.client('c');
+    h.submit('c', { 'a-1': [] }, { workers: ['far'] });
+    h.finish('a-1');
+    h.submit('c', { 'b-1': ['a-1'], 'd-1': [] }, { workers: ['near'] });
+    h.lose(2);
+    expect([h.task('b-1').suspicious, h.task('d-1').suspicious]).toEqual([0, 1]);
+  });
+
   it('fails at once what is larger than every worker', () => {
     const h = new Harness();
     h.worker(1, { memoryLimit: 1e9 });

@@ -369,15 +369,25 @@ export function heartbeatInterval(workers: number): number {
   return 1000 + workers * 5;
 }
 
-/** What the worker was executing, as far as is known: its last heartbeat, and what came first. */
+/**
+ * What the worker was executing, as far as is known: its last heartbeat, and what came first of
+ * that which could begin. A task whose inputs were still on their way was not executing.
+ */
 function suspectsOf(worker: WorkerRecord): Set<Task> {
   const suspects = new Set<Task>();
   const said = new Set(worker.executing);
   const inOrder = [...worker.processing].sort((a, b) => (runsBefore(a, b) ? -1 : 1));
-  for (const task of inOrder) if (said.has(task.id)) suspects.add(task);
+  let threads = worker.facts.nthreads;
   for (const task of inOrder) {
-    if (suspects.size >= worker.facts.nthreads) break;
+    if (!task.longRunning && !said.has(task.id)) continue;
     suspects.add(task);
+    if (!task.longRunning) threads--;
+  }
+  for (const task of inOrder) {
+    if (threads <= 0) break;
+    if (suspects.has(task) || task.deps.some(dep => !worker.hasWhat.has(dep))) continue;
+    suspects.add(task);
+    threads--;
   }
   return suspects;
 }

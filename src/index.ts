@@ -14,6 +14,7 @@ export type { WaitResult } from './client/collect.ts';
 export { Future } from './client/future.ts';
 export { fireAndForget } from './client/lasting.ts';
 export type { WaitOptions } from './client/future.ts';
+export type { Warning } from './client/session.ts';
 export { LocalCluster } from './deploy/local.ts';
 export type { LocalClusterOptions } from './deploy/local.ts';
 export { progress } from './kernel/progress.ts';

@@ -2,6 +2,7 @@
  * Turns texts of the command line into values, or says what was expected.
  */
 import { InvalidArgumentError } from 'commander';
+import type { SchedulingOptions } from '../deploy/scheduling.ts';
 import { UsageError } from './failure.ts';
 
 /** A whole number from 0 on. */
@@ -32,4 +33,22 @@ export function present<Key extends string, Value>(
   value: Value | undefined
 ): Partial<Record<Key, Value>> {
   return value === undefined ? {} : ({ [key]: value } as Record<Key, Value>);
+}
+
+/** Flags by which a scheduler decides; see deploy/scheduling.ts. */
+export interface SchedulingFlags {
+  workerSaturation?: string;
+  allowedFailures?: number;
+  workersTimeout?: string;
+  stealInterval?: string;
+}
+
+/** The same as options of the library. */
+export function schedulingOptions(flags: SchedulingFlags): SchedulingOptions {
+  return {
+    ...present('workerSaturation', flags.workerSaturation),
+    ...present('allowedFailures', flags.allowedFailures),
+    ...present('noWorkersTimeout', flags.workersTimeout),
+    ...present('stealInterval', flags.stealInterval)
+  };
 }

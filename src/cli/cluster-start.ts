@@ -1,11 +1,12 @@
 /** `taskloom cluster start`. */
 import { resolve } from 'node:path';
 import { LocalCluster } from '../deploy/local.ts';
-import { parseResources, present } from './arguments.ts';
+import { parseResources, present, schedulingOptions } from './arguments.ts';
+import type { SchedulingFlags } from './arguments.ts';
 import { toStderr } from './failure.ts';
 import { runToEnd } from './foreground.ts';
 
-interface Options {
+interface Options extends SchedulingFlags {
   name?: string;
   workers?: number;
   threads?: number;
@@ -35,6 +36,7 @@ export async function startCluster(options: Options): Promise<void> {
     root: resolve(options.root ?? '.'),
     ...present('idleTimeout', options.idleTimeout),
     ...present('workerTtl', options.workerTtl),
+    ...schedulingOptions(options),
     lease: !detach,
     madeBy: { kind: 'cli', label: 'taskloom cluster start' },
     ...(detach ? {} : { onLog: toStderr })

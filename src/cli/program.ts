@@ -59,9 +59,30 @@ function overrideExit(command: Command): void {
   for (const inner of command.commands) overrideExit(inner);
 }
 
+/** Flags by which a scheduler decides where and when tasks run. */
+function addScheduling(command: Command): Command {
+  return command
+    .option(
+      '--worker-saturation <number>',
+      'root tasks a thread before others wait; "inf": none waits (default: 1.1)'
+    )
+    .option(
+      '--allowed-failures <number>',
+      'worker deaths that a running task survives (default: 3)',
+      wholeNumber
+    )
+    .option(
+      '--workers-timeout <time>',
+      'fail tasks that no worker may run for so long; 0 is never (default)'
+    )
+    .option(
+      '--steal-interval <time>',
+      'between looks for work that idle workers can take over; 0 is never (default: 1 s)'
+    );
+}
+
 function addScheduler(program: Command): void {
-  program
-    .command('scheduler')
+  addScheduling(program.command('scheduler'))
     .description('run a scheduler until Ctrl-C; workers and clients find it by its name')
     .option('--name <name>', 'for people, and for worker and Client.connect')
     .option('--host <address>', 'address to listen on', '127.0.0.1')
@@ -115,8 +136,7 @@ Examples:
 
 function addCluster(program: Command): void {
   const cluster = program.command('cluster').description('start, list, scale and stop clusters');
-  cluster
-    .command('start')
+  addScheduling(cluster.command('start'))
     .description('start a cluster on this machine, until Ctrl-C')
     .option('--name <name>', 'for people and for Client.connect')
     .option('--workers <number>', 'worker processes (default: from the cores)', wholeNumber)

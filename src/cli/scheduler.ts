@@ -2,12 +2,15 @@
 import { createToken } from '../comm/server.ts';
 import { parseDuration } from '../config/duration.ts';
 import { createClusterId } from '../deploy/local.ts';
+import { schedulingNumbers, schedulingSetup } from '../deploy/scheduling.ts';
 import { Log } from '../diagnostics/log.ts';
 import { Scheduler } from '../scheduler/scheduler.ts';
 import { toStderr } from './failure.ts';
 import { runToEnd } from './foreground.ts';
+import { schedulingOptions } from './arguments.ts';
+import type { SchedulingFlags } from './arguments.ts';
 
-interface Options {
+interface Options extends SchedulingFlags {
   name?: string;
   host: string;
   port: number;
@@ -29,6 +32,7 @@ export async function runScheduler(options: Options): Promise<void> {
     token: given === undefined || given === '' ? createToken() : given,
     insecure: options.insecure === true,
     ...timesOf(options),
+    ...schedulingNumbers(schedulingSetup(schedulingOptions(options))),
     madeBy: { kind: 'cli', label: 'taskloom scheduler' },
     connectionFile: true,
     log: new Log('scheduler', toStderr)

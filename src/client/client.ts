@@ -25,7 +25,7 @@ import { Future } from './future.ts';
 import { fetchDataset, publish } from './lasting.ts';
 import type { WaitOptions } from './future.ts';
 import { Session } from './session.ts';
-import type { ClusterIdentity, PutValue } from './session.ts';
+import type { ClusterIdentity, PutValue, Warning } from './session.ts';
 import type { FutureRecord } from './state/client-state.ts';
 
 /** A value, or futures of it, nested anywhere. */
@@ -68,6 +68,8 @@ export interface ConnectOptions {
   name?: string;
   /** Seconds to connect in. Default 10. */
   timeout?: number;
+  /** Hears, once for each reason, what nothing has failed of yet; default: console.warn. */
+  onWarning?: (warning: Warning) => void;
   /**
    * Part of the workers that this client gets while other clients have work, too: one of weight 2
    * gets twice the time of one of weight 1. Above 0, at most 1000; default 1.
@@ -121,6 +123,7 @@ export class Client {
       token: access.token,
       name: options.name ?? `${process.title === '' ? 'client' : process.title}-${process.pid}`,
       weight,
+      ...(options.onWarning === undefined ? {} : { onWarning: options.onWarning }),
       ...(options.timeout === undefined ? {} : { timeoutMs: options.timeout * 1000 }),
       ...(options.reconnectTimeout === undefined
         ? {}

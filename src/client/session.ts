@@ -21,7 +21,12 @@ import { Requester } from '../comm/rpc.ts';
 import { dial } from '../comm/websocket.ts';
 import { isGoneForGood } from '../config/connection-file.ts';
 import { CLOSE, LIMITS, PROTOCOL_VERSION } from '../protocol/limits.ts';
-import type { ClientHello, ClientToScheduler, SchedulerToClient } from '../protocol/messages.ts';
+import type {
+  ClientHello,
+  ClientToScheduler,
+  SchedulerToClient,
+  TaskWarning
+} from '../protocol/messages.ts';
 import { deserializeValue, deserializeValueAsync, unpackFrames } from '../serialize/value.ts';
 import type { Serialized } from '../serialize/value.ts';
 import { errorOf, goneError } from './failure.ts';
@@ -40,10 +45,22 @@ export interface SessionOptions {
   name: string;
   /** See ConnectOptions. */
   weight?: number | undefined;
+  /** Hears what the scheduler warns of; default: the console does. */
+  onWarning?: (warning: Warning) => void;
   /** ms to connect in; default 10,000. */
   timeoutMs?: number;
   /** ms for which a lost scheduler is dialled again; 0 = not at all. Default 60,000. */
   reconnectMs?: number;
+}
+
+/** Nothing has failed, but somebody should know. */
+export interface Warning {
+  /** `NO_VALID_WORKER`: no worker is what tasks ask for. `KEY_COLLISION`: keys stand for something else already. */
+  code: string;
+  text: string;
+  /** Some of the keys it is about, and how many they are. */
+  keys: string[];
+  count: number;
 }
 
 export interface ClusterIdentity {
@@ -103,6 +120,8 @@ export class Session {
   /** Its cluster has ended: a link that closes is not dialled again. */
   private gone: string | null = null;
   private released: number[] = [];
+  private readonly warned = new Set<string>();
+  private readonly onWarning: (warning: Warning) => void;
   private readonly endListeners = new Set<(reason: string) => void>();
   private readonly collected = new FinalizationRegistry<number>(cid => this.release(cid));
 
@@ -110,6 +129,7 @@ export class Session {
     this.options = options;
     this.address = options.address;
     this.name = options.name;
+    this.onWarning = options.onWarning ?? showWarning;
     this.outbox = new GraphOutbox(message => this.transmit(message));
     this.requester = new Requester(message => this.outbox.message(message));
     this.pool = new DataPool(options.token);
@@ -309,10 +329,19 @@ export class Session {
   private receive(message: SchedulerToClient): void {
     if (message.op === 'response') this.requester.answer(message);
     else if (message.op === 'closing') this.end(message.reason);
+    else if (message.op === 'task-warning') this.warn(message);
     else if (message.op === 'cancelled-keys') {
       this.ledger.unwant(message.cids);
       for (const record of this.state.handle(message)) this.changed(record);
     } else for (const record of this.state.handle(message)) this.changed(record);
+  }
+
+  /** Once for each reason, however many tasks it concerns. */
+  private warn({ code, text, cids, count }: TaskWarning): void {
+    if (this.warned.has(text)) return;
+    this.warned.add(text);
+    const keys = cids.flatMap(cid => this.state.records.get(cid)?.key ?? []);
+    this.onWarning({ code, text, keys, count });
   }
 
   /** Wakes what waits for a record that the client itself has changed. */
@@ -687,4 +716,10 @@ function helloError(address: string, code: number, reason: string): TaskloomErro
   return new CommClosedError(
     `${address} closed the connection: ${reason === '' ? `code ${code}` : reason}.`
   );
+}
+
+function showWarning({ text, keys, count }: Warning): void {
+  const more = count > 1 ? ` and ${count - 1} more` : '';
+  const which = keys.length === 0 ? '' : ` (${keys[0]}${more}; client.explain(key) says more)`;
+  console.warn(`taskloom: ${text}${which}`);
 }

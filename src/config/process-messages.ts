@@ -20,10 +20,24 @@ export interface ClusterSetup {
   /** Listen beyond loopback without encryption. */
   insecure: boolean;
   madeBy: ConnectionFile['madeBy'];
+  /** How tasks are given to workers. */
+  scheduling?: SchedulingSetup;
   /** ms without a word after which a worker counts as gone; 0 = never. Default 5 min. */
   workerTtl?: number;
   /** ms without anything to do after which the cluster ends; 0 = never (default). */
   idleTimeout?: number;
+}
+
+/** Numbers by which a scheduler decides; what is absent has its default. */
+export interface SchedulingSetup {
+  /** Tasks a thread before root tasks wait in the queue; 'inf': they do not. Default 1.1. */
+  workerSaturation?: number | 'inf';
+  /** Deaths of workers that were executing a task which it survives. Default 3. */
+  allowedFailures?: number;
+  /** ms after which a task that no worker may run fails; 0 = never (default). */
+  noWorkersTimeout?: number;
+  /** ms between looks for work that idle workers can take over; 0 = never. Default 1000. */
+  stealInterval?: number;
 }
 
 /** What all workers of one nanny share. */

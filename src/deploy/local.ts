@@ -17,9 +17,11 @@ import type { ClusterLogs } from '../protocol/launcher.ts';
 import { fetchInfo, fetchLogs, requestRestart, requestScale } from './api.ts';
 import type { ClusterFacts } from './api.ts';
 import type { Cluster } from './cluster.ts';
+import { schedulingSetup } from './scheduling.ts';
+import type { SchedulingOptions } from './scheduling.ts';
 import { checkCount, localShape } from './shape.ts';
 
-export interface LocalClusterOptions {
+export interface LocalClusterOptions extends SchedulingOptions {
   /** Unique among the user's clusters. Default: a fresh one. */
   id?: string;
   /** For people; the id when not given. */
@@ -100,7 +102,8 @@ export class LocalCluster implements Cluster {
         insecure,
         madeBy: options.madeBy ?? defaultMaker(),
         ...inMs('idleTimeout', options.idleTimeout),
-        ...inMs('workerTtl', options.workerTtl)
+        ...inMs('workerTtl', options.workerTtl),
+        scheduling: schedulingSetup(options)
       },
       workers: shape.workers,
       shape: {

@@ -229,6 +229,16 @@ export interface CancelledKeys {
   cids: number[];
   reason: string;
 }
+/** Something that the user should know at once although nothing has failed. */
+export interface TaskWarning {
+  op: 'task-warning';
+  /** What kind: `NO_VALID_WORKER`, `KEY_COLLISION`. */
+  code: string;
+  text: string;
+  /** Some of the keys it is about, and how many they are. */
+  cids: number[];
+  count: number;
+}
 export interface SchedulerClosing {
   op: 'closing';
   reason: string;
@@ -240,6 +250,7 @@ export type SchedulerToClient =
   | TaskErredMessage
   | LostKeys
   | CancelledKeys
+  | TaskWarning
   | SchedulerClosing
   | ResponseMessage;
 

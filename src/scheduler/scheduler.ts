@@ -205,7 +205,11 @@ export class Scheduler {
     for (const instruction of this.state.handle(event, now())) {
       if (instruction.to === 'worker')
         this.workers.get(instruction.worker)?.connection.send(instruction.message);
-      else this.clients.get(instruction.client)?.send(instruction.message);
+      else {
+        const { message } = instruction;
+        if (message.op === 'task-warning') this.log.warn(`to a client: ${message.text}`);
+        this.clients.get(instruction.client)?.send(message);
+      }
     }
     if (this.heldBack.length > 0 && !this.state.recovery.holding) {
       for (const act of this.heldBack.splice(0)) act();

@@ -1,4 +1,5 @@
 /** A scheduler process below a nanny. */
+import { schedulingNumbers } from '../../deploy/scheduling.ts';
 import { Log } from '../../diagnostics/log.ts';
 import { Scheduler } from '../../scheduler/scheduler.ts';
 import { toStderr } from '../failure.ts';
@@ -8,7 +9,12 @@ const supervisor = await beSupervised('scheduler');
 const { cluster } = supervisor.setup;
 const scheduler = await orFail(
   supervisor,
-  Scheduler.start({ ...cluster, connectionFile: true, log: new Log('scheduler', toStderr) })
+  Scheduler.start({
+    ...cluster,
+    ...schedulingNumbers(cluster.scheduling),
+    connectionFile: true,
+    log: new Log('scheduler', toStderr)
+  })
 );
 supervisor.report({ op: 'ready', address: scheduler.address });
 liveUntilClosed(supervisor, scheduler);

@@ -93,6 +93,7 @@ export class ClientState {
           record.inline = null;
         });
       case 'hello':
+      case 'task-warning':
       case 'closing':
       case 'response':
         return changed;

@@ -91,7 +91,9 @@ function processing(state: SchedulerState, task: Task): string {
     ahead < worker.facts.nthreads
       ? `it is among the first there, and starts as soon as its inputs have come and a thread is free`
       : `${count(ahead, 'task')} of it come first`;
-  return `given to ${name} (${threads}): ${place}.${condition}`;
+  const thief = state.stealing.byTask.get(task)?.thief;
+  const moving = thief === undefined ? '' : ` It is asked back, for ${nameOf(thief)} to run.`;
+  return `given to ${name} (${threads}): ${place}.${moving}${condition}`;
 }
 
 /** What is not as it should be with the worker of a task, or ''. */

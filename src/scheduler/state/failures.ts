@@ -2,6 +2,7 @@
 import type { ErrorRecord } from '../../protocol/messages.ts';
 import type { SchedulerState } from './state.ts';
 import type { Task } from './tasks.ts';
+import { wishes } from './warnings.ts';
 import type { WorkerRecord } from './workers.ts';
 
 function record(task: Task, code: string, message: string): ErrorRecord {
@@ -31,15 +32,10 @@ export function cancelledInputRecord(task: Task): ErrorRecord {
 }
 
 export function noWorkerRecord(state: SchedulerState, task: Task, limit: number): ErrorRecord {
-  const { workers, resources } = task.demands;
-  const wish = [
-    workers === null ? '' : `workers ${workers.join(', ')}`,
-    resources === null ? '' : `resources ${JSON.stringify(resources)}`
-  ].filter(text => text !== '');
   const why =
     state.runningWorkers.size === 0
       ? 'no worker is running'
-      : `none of ${state.runningWorkers.size} workers offers ${wish.join(' and ')}`;
+      : `none of ${state.runningWorkers.size} workers is what it asks for: ${wishes(task.demands)}`;
   return record(
     task,
     'NO_VALID_WORKER',

@@ -14,6 +14,7 @@ import {
 } from './recovery.ts';
 import type { SchedulerState } from './state.ts';
 import type { Demands, Task, TaskSpec } from './tasks.ts';
+import { warnCollision } from './warnings.ts';
 
 /** How far before its parent's generation a task comes that the parent has submitted. */
 const CHILD_STEP = 2 ** -20;
@@ -96,6 +97,7 @@ function takeTask(state: SchedulerState, graph: Graph, i: number): void {
   } else {
     const bare = isBare(state, task);
     if (bare) claim(state, graph, task, i);
+    else if (message.again === undefined) warnCollision(state, client, message, i, task);
     if (bare || task.state === 'released') touched.push(task);
   }
   const wants = wanted === null || wanted.has(cid);

@@ -13,7 +13,8 @@ import type {
   LostKeys,
   SchedulerToClient,
   SchedulerToWorker,
-  TaskErredMessage
+  TaskErredMessage,
+  TaskWarning
 } from '../../protocol/messages.ts';
 import { smallList } from '../../base/small-set.ts';
 import type { ClientRecord } from './clients.ts';
@@ -22,6 +23,9 @@ import type { WorkerRecord } from './workers.ts';
 
 /** Bytes of arguments, functions or results in one message, unless a single one is larger. */
 const MESSAGE_BYTES = 8 * 1024 * 1024;
+
+/** Keys that a warning names. */
+const EXAMPLES = 10;
 
 export type Instruction =
   | { to: 'worker'; worker: number; message: SchedulerToWorker }
@@ -218,6 +222,19 @@ export class Outbox {
     if (last?.op === 'cancelled-keys' && last.reason === reason) last.cids.push(cid);
     else
       this.toClient(client, { op: 'cancelled-keys', cids: [cid], reason } satisfies CancelledKeys);
+  }
+
+  /** One message for all keys that it is about. */
+  warning(client: ClientRecord, code: string, text: string, cid: number): void {
+    const said = this.clients.get(client) ?? [];
+    let last = said.findLast(one => one.op === 'task-warning' && one.text === text) as
+      TaskWarning | undefined;
+    if (last === undefined) {
+      last = { op: 'task-warning', code, text, cids: [], count: 0 };
+      this.toClient(client, last);
+    }
+    if (last.cids.length < EXAMPLES) last.cids.push(cid);
+    last.count++;
   }
 
   /** Nothing more is said to a peer that is gone. */

@@ -34,6 +34,7 @@ import { Story } from './story.ts';
 import { FunctionRecord, TASK_STATES, Task, TaskGroup, TaskPrefix } from './tasks.ts';
 import type { TaskSpec } from './tasks.ts';
 import { failWith, recommend, runTransitions } from './transitions.ts';
+import { Warnings, lookForUnmet } from './warnings.ts';
 import { addWorker, removeWorker, startWorkers, workerMessage } from './worker-events.ts';
 import type { Network, WorkerFacts, WorkerRecord } from './workers.ts';
 
@@ -122,6 +123,7 @@ export class SchedulerState {
   /** What is known of the links between workers. */
   readonly network: Network = { bandwidth: 100_000 };
   readonly stealing = new StealRequests();
+  readonly warnings = new Warnings();
   /** Since when no worker has been running, or -1. */
   noWorkersSince = -1;
   readonly clients = new Map<string, ClientRecord>();
@@ -368,6 +370,7 @@ export class SchedulerState {
     tickRecovery(this, id => removeClient(this, id));
     const { ammInterval, stealInterval, noWorkersTimeout: limit } = this.options;
     if (stealInterval > 0 && this.now - this.stealing.balancedAt >= stealInterval) balance(this);
+    lookForUnmet(this);
     if (ammInterval > 0 && this.now - this.memoryManagedAt >= ammInterval) {
       this.memoryManagedAt = this.now;
       manageMemory(this);

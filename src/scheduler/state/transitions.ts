@@ -16,6 +16,7 @@ import { dropReplicas, spread } from './replicas.ts';
 import type { SchedulerState } from './state.ts';
 import { TASK_STATES, isActive } from './tasks.ts';
 import type { Task, TaskState } from './tasks.ts';
+import { warnUnmet } from './warnings.ts';
 
 type Transition = (state: SchedulerState, task: Task) => void;
 
@@ -136,6 +137,7 @@ function toProcessing(state: SchedulerState, task: Task): void {
     if (task.state !== 'no-worker') {
       enter(state, task, 'no-worker');
       state.unrunnable.set(task, state.now);
+      warnUnmet(state, task);
     }
     return;
   }

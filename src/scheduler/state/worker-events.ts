@@ -21,6 +21,7 @@ import { stealResponse } from './stealing.ts';
 import { runsBefore } from './tasks.ts';
 import type { Task } from './tasks.ts';
 import { failWith, recommend, replicaLost, runTransitions } from './transitions.ts';
+import { workersCame } from './warnings.ts';
 import { WorkerRecord } from './workers.ts';
 import type { WorkerFacts } from './workers.ts';
 
@@ -94,6 +95,7 @@ export function setRunning(state: SchedulerState, worker: WorkerRecord, running:
   for (const task of [...state.unrunnable.keys()].reverse()) {
     if (validWorkers(state, task).length > 0) recommend(state, task, 'processing');
   }
+  workersCame(state);
 }
 
 export function removeWorker(

@@ -8,7 +8,7 @@ export type {
   ConnectOptions,
   SchedulerInfo
 } from './client/client.ts';
-export type { CallStack, StoryLine } from './client/diagnostics.ts';
+export type { CallStack, Member, StoryLine, Versions } from './client/diagnostics.ts';
 export { AsCompleted, asCompleted, wait } from './client/collect.ts';
 export type { WaitResult } from './client/collect.ts';
 export { Future } from './client/future.ts';

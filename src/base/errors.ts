@@ -124,6 +124,14 @@ export class ProtocolVersionError extends TaskloomError {
   }
 }
 
+/** Processes of one cluster run versions of taskloom that do not go together. */
+export class VersionMismatchError extends TaskloomError {
+  override readonly name = 'VersionMismatchError';
+  constructor(message: string) {
+    super('VERSION_MISMATCH', message);
+  }
+}
+
 /** A frame or message that the protocol does not allow. */
 export class ProtocolError extends TaskloomError {
   override readonly name = 'ProtocolError';

@@ -18,8 +18,8 @@ import {
   unpackFrames
 } from '../serialize/value.ts';
 import type { Serialized } from '../serialize/value.ts';
-import { fetchCallStacks } from './diagnostics.ts';
-import type { CallStack, StoryLine } from './diagnostics.ts';
+import { fetchCallStacks, fetchVersions } from './diagnostics.ts';
+import type { CallStack, Member, StoryLine } from './diagnostics.ts';
 import { errorOf, localRecord } from './failure.ts';
 import { Future } from './future.ts';
 import { fetchDataset, publish } from './lasting.ts';
@@ -431,6 +431,13 @@ export class Client {
   /** The newest steps of tasks, on the scheduler and on the workers that run now, oldest first. */
   async story(...keys: (Future | string)[]): Promise<StoryLine[]> {
     return (await this.session.request('story', { keys: keys.map(keyOf) })) as StoryLine[];
+  }
+  /**
+   * Versions of the scheduler and of all that is connected to it. With `check`, throws
+   * VersionMismatchError, with a table, when they differ in what matters.
+   */
+  async getVersions(options: { check?: boolean } = {}): Promise<Member[]> {
+    return fetchVersions(this.session, options.check ?? false);
   }
   /** Why a task is where it is, in sentences. */
   async explain(key: Future | string): Promise<string> {

@@ -2,7 +2,12 @@
  * What a client can be told of the inside of its cluster: call stacks. The questions go
  * to the scheduler, which asks the workers.
  */
+import { VersionMismatchError } from '../base/errors.ts';
+import { mismatch } from '../protocol/versions.ts';
+import type { Member, Versions } from '../protocol/versions.ts';
 import type { Session } from './session.ts';
+
+export type { Member, Versions };
 
 /** A step in the life of a task, see `client.story`. */
 export interface StoryLine {
@@ -42,4 +47,12 @@ export async function fetchCallStacks(
 ): Promise<CallStack[]> {
   const timeoutMs = seconds * 1000;
   return (await session.request('call-stack', { keys, timeoutMs })) as CallStack[];
+}
+
+/** Asks for the versions of all members; throws when they are to be equal and are not. */
+export async function fetchVersions(session: Session, check: boolean): Promise<Member[]> {
+  const members = (await session.request('versions', {})) as Member[];
+  const different = check ? mismatch(members) : null;
+  if (different !== null) throw new VersionMismatchError(different);
+  return members;
 }

@@ -20,6 +20,8 @@ import { DataPool } from '../comm/data.ts';
 import { Requester } from '../comm/rpc.ts';
 import { dial } from '../comm/websocket.ts';
 import { isGoneForGood } from '../config/connection-file.ts';
+import { versionError } from '../comm/refusal.ts';
+import { ownVersions, packageVersion } from '../config/runtime.ts';
 import { CLOSE, LIMITS, PROTOCOL_VERSION } from '../protocol/limits.ts';
 import type {
   ClientHello,
@@ -179,7 +181,8 @@ export class Session {
       protocol: PROTOCOL_VERSION,
       client: this.id,
       name,
-      version: '',
+      version: packageVersion(),
+      versions: ownVersions(),
       ...(weight === undefined ? {} : { weight })
     });
     const late = new TimeoutError(
@@ -197,6 +200,9 @@ export class Session {
     const back = this.cluster.id !== '';
     if (back && hello.cluster.id !== this.cluster.id) {
       return new ClusterError(`Another cluster (${hello.cluster.name}) is at ${this.address} now.`);
+    }
+    if (!back && hello.warning !== undefined) {
+      process.emitWarning(hello.warning, 'TaskloomVersionWarning');
     }
     this.cluster = hello.cluster;
     this.epoch = hello.epoch;
@@ -710,8 +716,7 @@ function waitTimeout(
 
 function helloError(address: string, code: number, reason: string): TaskloomError {
   if (code === CLOSE.badVersion) {
-    const theirs = Number(/scheduler speaks (\d+)/.exec(reason)?.[1] ?? Number.NaN);
-    return new ProtocolVersionError(PROTOCOL_VERSION, theirs, `The scheduler at ${address}`);
+    return versionError(`The scheduler at ${address}`, reason);
   }
   return new CommClosedError(
     `${address} closed the connection: ${reason === '' ? `code ${code}` : reason}.`

@@ -9,6 +9,8 @@ import { existsSync, readFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { ConfigError } from '../base/errors.ts';
+import { PROTOCOL_VERSION } from '../protocol/limits.ts';
+import type { Versions } from '../protocol/versions.ts';
 
 /** Set by the bundler; the sources read package.json instead. */
 declare const __TASKLOOM_VERSION__: string;
@@ -45,6 +47,17 @@ function besideUs(): string {
 /** The library's file, `dist/index.mjs`: what `import "taskloom"` means. */
 export function libraryPath(): string {
   return join(dirname(commandPath()), 'index.mjs');
+}
+
+/** What this process says of its software. */
+export function ownVersions(): Versions {
+  const { deno, node } = process.versions as { deno?: string; node: string };
+  return {
+    taskloom: packageVersion(),
+    protocol: PROTOCOL_VERSION,
+    node: deno === undefined ? node : `deno ${deno}`,
+    platform: `${process.platform} ${process.arch}`
+  };
 }
 
 /** This package's version. */

@@ -14,9 +14,11 @@ import {
   AuthenticationError,
   CommClosedError,
   ProtocolVersionError,
-  TimeoutError
+  TimeoutError,
+  VersionMismatchError
 } from '../base/errors.ts';
-import { packageVersion } from '../config/runtime.ts';
+import { versionError } from '../comm/refusal.ts';
+import { ownVersions, packageVersion } from '../config/runtime.ts';
 import type { answerRequest, RequestHandler } from '../comm/rpc.ts';
 import type { CloseReason, Connection } from '../comm/connection.ts';
 import type { dial } from '../comm/websocket.ts';
@@ -64,6 +66,9 @@ const FINAL: ReadonlySet<number> = new Set([
   CLOSE.badVersion,
   CLOSE.badHello
 ]);
+
+/** Errors of a redial after which another makes no sense. */
+const FATAL = [AuthenticationError, ProtocolVersionError, VersionMismatchError];
 
 async function loadComm(): Promise<CommModules> {
   const [websocket, rpc] = await Promise.all([
@@ -137,6 +142,7 @@ export class NannyLink {
       op: 'register-nanny',
       protocol: PROTOCOL_VERSION,
       version: packageVersion(),
+      versions: ownVersions(),
       ...this.options.registration
     });
     if (this.status !== null) connection.send(this.status);
@@ -198,7 +204,7 @@ export class NannyLink {
       await this.open(address);
     } catch (error) {
       if (this.closed) return;
-      const final = error instanceof AuthenticationError || error instanceof ProtocolVersionError;
+      const final = FATAL.some(kind => error instanceof kind);
       const why = error instanceof Error ? error.message : String(error);
       if (final) return this.options.onGone(why);
       if (performance.now() >= until) {
@@ -212,10 +218,7 @@ export class NannyLink {
 }
 
 function closedError(address: string, { code, reason }: CloseReason): Error {
-  if (code === CLOSE.badVersion) {
-    const theirs = Number(/speaks (\d+)/.exec(reason)?.[1] ?? Number.NaN);
-    return new ProtocolVersionError(PROTOCOL_VERSION, theirs, `The scheduler at ${address}`);
-  }
+  if (code === CLOSE.badVersion) return versionError(`The scheduler at ${address}`, reason);
   const why = reason === '' ? `closed with code ${code}` : reason;
   return new CommClosedError(`${address} closed the link: ${why}`);
 }

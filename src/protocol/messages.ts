@@ -11,6 +11,8 @@
  * Times are ms since the epoch; sizes are bytes; `args` are opaque to everybody but executors.
  */
 
+import type { Versions } from './versions.ts';
+
 /** Why a task has no result. Made by a worker, or by the scheduler itself. */
 export interface ErrorRecord {
   /** `TASK_ERRED` for the user's own exception, else the code of a TaskloomError. */
@@ -49,6 +51,7 @@ export interface RegisterClient {
   client: string;
   name: string;
   version: string;
+  versions?: Versions;
   /** Part of the cluster that it gets while other clients have work, too. Default 1. */
   weight?: number;
 }
@@ -199,6 +202,8 @@ export interface ClientHello {
   op: 'hello';
   protocol: number;
   cluster: { id: string; name: string; kind: string };
+  /** That versions in this cluster differ, as a sentence and a table. */
+  warning?: string;
   /** Differs for each start of a scheduler: tids, workers and fns of one mean nothing to another. */
   epoch: string;
 }
@@ -271,6 +276,7 @@ export interface RegisterWorker {
   /** Id of the nanny that watches it, or ''. */
   nanny: string;
   version: string;
+  versions?: Versions;
   /** Values it brings along, when it had a scheduler before: that one's epoch and numbers. */
   epoch: string;
   tids: number[];
@@ -534,6 +540,7 @@ export interface RegisterNanny {
   host: string;
   pid: number;
   version: string;
+  versions?: Versions;
   /** May the scheduler ask this nanny for more or fewer workers? */
   canScale: boolean;
 }

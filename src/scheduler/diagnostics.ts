@@ -12,6 +12,7 @@ export function diagnosticMethods(scheduler: Scheduler): Record<string, RequestH
   const { state } = scheduler;
   return {
     story: ({ keys }: { keys: string[] }) => story(scheduler, keys),
+    versions: () => scheduler.versions.list(),
     explain: ({ key }: { key: string }) => explain(state, key),
     'call-stack': ({ keys, timeoutMs }: { keys: string[] | null; timeoutMs: number }) =>
       callStacks(scheduler, keys, timeoutMs)

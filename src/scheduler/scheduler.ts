@@ -10,6 +10,7 @@ import { extname, join, normalize } from 'node:path';
 import { hostname } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import type { WebSocket } from 'ws';
+import { packageVersion } from '../config/runtime.ts';
 import { formatDuration } from '../base/duration.ts';
 import { ConfigError, TaskloomError } from '../base/errors.ts';
 import type { Connection, ConnectionHandlers } from '../comm/connection.ts';
@@ -23,6 +24,8 @@ import type { ConnectionFile } from '../config/connection-file.ts';
 import { Log } from '../diagnostics/log.ts';
 import { checkMessage } from '../protocol/check.ts';
 import { CLOSE, LIMITS, PROTOCOL_VERSION } from '../protocol/limits.ts';
+import { refusal } from '../protocol/versions.ts';
+import type { Versions } from '../protocol/versions.ts';
 import type { ClusterInfo, ClusterLogs } from '../protocol/launcher.ts';
 import type {
   ClientToScheduler,
@@ -38,6 +41,7 @@ import type {
   WorkerToScheduler
 } from '../protocol/messages.ts';
 import { FeedServer } from './feed-server.ts';
+import { VersionBook } from './versions.ts';
 import { LOGIN_PAGE } from './login-page.ts';
 import { NEEDS_WORKERS, clientMethods } from './methods.ts';
 import { Liveness, LIVENESS_DEFAULTS } from './state/liveness.ts';
@@ -87,6 +91,15 @@ export interface NannyLink {
   status: NannyStatus | null;
 }
 
+/** What all registrations have in common. */
+interface Registration {
+  protocol: number;
+  version?: string;
+  versions?: Versions;
+  name?: string;
+  nanny?: string;
+}
+
 /** What becomes of a link after its registration. */
 interface OpenLink<In> {
   messages(batch: In[]): void;
@@ -104,6 +117,8 @@ export class Scheduler {
   readonly options: SchedulerOptions;
   private readonly clients = new Map<string, Connection<SchedulerToClient>>();
   private readonly server: CommServer;
+  /** Of all processes that are connected. */
+  readonly versions = new VersionBook();
   private readonly feed: FeedServer;
   private readonly liveness: Liveness;
   private readonly exits = new Map<string, WorkerExited>();
@@ -283,7 +298,7 @@ export class Scheduler {
   private handshake<
     Out extends { op: string },
     In extends { op: string },
-    First extends In & { protocol: number }
+    First extends In & Registration
   >(
     socket: WebSocket,
     peer: string,
@@ -311,6 +326,11 @@ export class Scheduler {
             );
           }
           checkMessage(first);
+          const refused = refusal(first.version ?? '', packageVersion());
+          if (refused !== null) return connection.close(CLOSE.badVersion, refused);
+          this.versions.add(connection, op, first.name ?? first.nanny ?? '', first.versions);
+          const warning = op === 'register-client' ? null : this.versions.warningOf(connection);
+          if (warning !== null) this.log.warn(warning);
           link = opened(connection, first);
         }
         for (const message of batch) checkMessage(message);
@@ -318,6 +338,7 @@ export class Scheduler {
       },
       onClose: ({ code, reason }) => {
         clearTimeout(timer);
+        this.versions.remove(connection);
         link?.closed(reason === '' ? `connection lost (${code})` : reason, code);
       }
     };
@@ -339,10 +360,12 @@ export class Scheduler {
         // It is back before its broken link was noticed here.
         before?.close(CLOSE.replaced, 'the client has connected anew');
         const { name, kind } = this.options;
+        const warning = this.versions.warningFor(connection);
         connection.send({
           op: 'hello',
           protocol: PROTOCOL_VERSION,
           cluster: { id: this.id, name, kind },
+          ...(warning === null ? {} : { warning }),
           epoch: this.state.epoch
         });
         this.log.info(`client ${first.name} connected`);

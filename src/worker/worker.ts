@@ -6,11 +6,12 @@
 import { hostname } from 'node:os';
 import { CommClosedError, ProtocolVersionError, TimeoutError } from '../base/errors.ts';
 import type { CloseReason, Connection } from '../comm/connection.ts';
+import { versionError } from '../comm/refusal.ts';
 import { answerRequest } from '../comm/rpc.ts';
 import type { RequestHandler } from '../comm/rpc.ts';
 import { CommServer } from '../comm/server.ts';
 import { dial } from '../comm/websocket.ts';
-import { packageVersion } from '../config/runtime.ts';
+import { ownVersions, packageVersion } from '../config/runtime.ts';
 import { Log } from '../diagnostics/log.ts';
 import { CLOSE, LIMITS, PROTOCOL_VERSION } from '../protocol/limits.ts';
 import type {
@@ -201,6 +202,7 @@ export class Worker {
       resources: { ...resources },
       nanny: nanny ?? '',
       version: packageVersion(),
+      versions: ownVersions(),
       epoch: '',
       tids: [],
       keys: [],
@@ -446,8 +448,7 @@ function steadyNow(): number {
 
 function registrationError(address: string, { code, reason }: CloseReason): Error {
   if (code === CLOSE.badVersion) {
-    const theirs = Number(/speaks (\d+)/.exec(reason)?.[1] ?? Number.NaN);
-    return new ProtocolVersionError(PROTOCOL_VERSION, theirs, `The scheduler at ${address}`);
+    return versionError(`The scheduler at ${address}`, reason);
   }
   return new CommClosedError(
     `The scheduler at ${address} closed the link before it said hello: ${reason || `code ${code}`}.`

@@ -1,0 +1,81 @@
+/**
+ * What every process of a cluster says of its software when it registers, and how differences are
+ * shown: as one table, members of equal versions in one row.
+ */
+
+export interface Versions {
+  taskloom: string;
+  protocol: number;
+  /** `24.1.0`, or another runtime by name: `deno 2.5.1`. */
+  node: string;
+  /** `linux x64` */
+  platform: string;
+}
+
+/** A member of the cluster, `worker-0`, and its versions; null when it did not say. */
+export interface Member {
+  who: string;
+  versions: Versions | null;
+}
+
+const COLUMNS = ['taskloom', 'protocol', 'node', 'platform'] as const;
+/** Names in one row of the table. */
+const NAMED = 3;
+
+/** What differs that may matter: taskloom's version, or Node's first number. Platforms may differ. */
+function differences(members: readonly Member[]): string[] {
+  const known = members.flatMap(({ versions }) => (versions === null ? [] : [versions]));
+  const differ = (of: (versions: Versions) => string): boolean => new Set(known.map(of)).size > 1;
+  const found: string[] = [];
+  if (differ(({ taskloom }) => taskloom)) found.push('taskloom');
+  if (differ(({ node }) => majorOf(node))) found.push('node');
+  return found;
+}
+
+/** The table, with a sentence before it; null when nothing differs that matters. */
+export function mismatch(members: readonly Member[]): string | null {
+  const different = differences(members);
+  if (different.length === 0) return null;
+  return (
+    `The members of this cluster differ in ${different.join(' and ')}: functions and values may not ` +
+    `mean the same everywhere. Install one version on all machines.\n${versionTable(members)}`
+  );
+}
+
+/** All members and their versions, aligned for people. */
+export function versionTable(members: readonly Member[]): string {
+  const rows = new Map<string, { names: string[]; cells: string[] }>();
+  for (const { who, versions } of members) {
+    const cells = COLUMNS.map(name => (versions === null ? '?' : String(versions[name])));
+    const row = rows.get(cells.join('|'));
+    if (row === undefined) rows.set(cells.join('|'), { names: [who], cells });
+    else row.names.push(who);
+  }
+  const lines = [...rows.values()].map(({ names, cells }) => [label(names), ...cells]);
+  const table = [['', ...COLUMNS], ...lines];
+  const widths = COLUMNS.map((_, i) => Math.max(...table.map(line => (line[i] ?? '').length)));
+  return table
+    .map(line =>
+      line
+        .map((cell, i) => cell.padEnd(widths[i] ?? 0))
+        .join('  ')
+        .trimEnd()
+    )
+    .join('\n');
+}
+
+function label(names: readonly string[]): string {
+  const more = names.length > NAMED ? ` and ${names.length - NAMED} more` : '';
+  return `${names.slice(0, NAMED).join(', ')}${more}`;
+}
+
+/** `24` of `24.1.0`; the text before the first dot. */
+function majorOf(version: string): string {
+  return version.split('.')[0] ?? '';
+}
+
+/** Why a process of this version may not join a scheduler of that one, or null. */
+export function refusal(theirs: string, ours: string): string | null {
+  if (theirs === '' || majorOf(theirs) === majorOf(ours)) return null;
+  return `you are taskloom ${theirs.slice(0, 20)}, this scheduler is ${ours}: install one version on both sides`;
+}

@@ -2,6 +2,7 @@
  * Turns texts of the command line into values, or says what was expected.
  */
 import { InvalidArgumentError } from 'commander';
+import type { MemoryWishes } from '../config/memory.ts';
 import type { SchedulingOptions } from '../deploy/scheduling.ts';
 import { UsageError } from './failure.ts';
 
@@ -9,6 +10,35 @@ import { UsageError } from './failure.ts';
 export function wholeNumber(text: string): number {
   if (!/^\d+$/.test(text)) throw new InvalidArgumentError('It must be a whole number.');
   return Number(text);
+}
+
+/** A part of the whole, 0.6, or `off`. */
+export function part(text: string): number | false {
+  if (text === 'off' || text === 'false') return false;
+  const value = Number(text);
+  if (text.trim() !== '' && value >= 0 && value <= 1) return value;
+  throw new InvalidArgumentError('It must be a part of the memory limit, such as 0.6, or "off".');
+}
+
+/** Options of commands that start workers. */
+export interface MemoryOptions {
+  memoryTarget?: number | false;
+  memorySpill?: number | false;
+  memoryPause?: number | false;
+  memoryTerminate?: number | false;
+  maxSpill?: string;
+  localDirectory?: string;
+}
+
+/** What they say of memory. */
+export function memoryWishes(options: MemoryOptions): MemoryWishes {
+  return {
+    ...present('target', options.memoryTarget),
+    ...present('spill', options.memorySpill),
+    ...present('pause', options.memoryPause),
+    ...present('terminate', options.memoryTerminate),
+    ...present('maxSpill', options.maxSpill)
+  };
 }
 
 /** `GPU=2 license=1` as amounts by name. */

@@ -1,12 +1,12 @@
 /** `taskloom cluster start`. */
 import { resolve } from 'node:path';
 import { LocalCluster } from '../deploy/local.ts';
-import { parseResources, present, schedulingOptions } from './arguments.ts';
-import type { SchedulingFlags } from './arguments.ts';
+import { memoryWishes, parseResources, present, schedulingOptions } from './arguments.ts';
+import type { MemoryOptions, SchedulingFlags } from './arguments.ts';
 import { toStderr } from './failure.ts';
 import { runToEnd } from './foreground.ts';
 
-interface Options extends SchedulingFlags {
+interface Options extends SchedulingFlags, MemoryOptions {
   name?: string;
   workers?: number;
   threads?: number;
@@ -29,6 +29,8 @@ export async function startCluster(options: Options): Promise<void> {
     ...present('workers', options.workers),
     ...present('threadsPerWorker', options.threads),
     memoryLimit: options.memoryLimit,
+    memory: memoryWishes(options),
+    ...present('localDirectory', options.localDirectory),
     host: options.host,
     port: options.port,
     insecure: options.insecure === true,

@@ -4,7 +4,7 @@
  */
 import { Command, CommanderError } from 'commander';
 import { packageVersion } from '../config/runtime.ts';
-import { wholeNumber } from './arguments.ts';
+import { part, wholeNumber } from './arguments.ts';
 import { fail } from './failure.ts';
 
 const EXIT_CODES = `
@@ -107,7 +107,7 @@ Examples:
 }
 
 function addWorker(program: Command): void {
-  program
+  const worker = program
     .command('worker')
     .description('run workers for a scheduler, watched and restarted by a nanny, until Ctrl-C')
     .argument('<cluster>', "the cluster's name, id or address")
@@ -132,11 +132,23 @@ Examples:
   TASKLOOM_TOKEN=... taskloom worker http://10.0.0.5:8786 --host 10.0.0.6 --insecure`
     )
     .action(async (cluster, options) => (await import('./worker.ts')).runWorker(cluster, options));
+  addMemory(worker);
+}
+
+/** What commands that start workers say of their memory. */
+function addMemory(command: Command): void {
+  command
+    .option('--memory-target <part>', 'of the limit that values may take (default: 0.6)', part)
+    .option('--memory-spill <part>', 'at which values go to disk (default: 0.7)', part)
+    .option('--memory-pause <part>', 'beyond which it starts nothing (default: 0.8)', part)
+    .option('--memory-terminate <part>', 'beyond which it is ended (default: 0.95)', part)
+    .option('--max-spill <bytes>', 'that files may take, such as "20 GiB" (default: no limit)')
+    .option('--local-directory <folder>', 'where values go that do not fit memory');
 }
 
 function addCluster(program: Command): void {
   const cluster = program.command('cluster').description('start, list, scale and stop clusters');
-  addScheduling(cluster.command('start'))
+  const start = addScheduling(cluster.command('start'))
     .description('start a cluster on this machine, until Ctrl-C')
     .option('--name <name>', 'for people and for Client.connect')
     .option('--workers <number>', 'worker processes (default: from the cores)', wholeNumber)
@@ -162,6 +174,7 @@ Examples:
   taskloom cluster start --name nightly --detach`
     )
     .action(async options => (await import('./cluster-start.ts')).startCluster(options));
+  addMemory(start);
   cluster
     .command('ls')
     .description('list your clusters, however they were started')

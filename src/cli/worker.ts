@@ -4,11 +4,13 @@ import { resolve } from 'node:path';
 import { ConfigError } from '../base/errors.ts';
 import { findCluster, listConnectionFiles } from '../config/connection-file.ts';
 import { localShape } from '../deploy/shape.ts';
-import { parseResources, present } from './arguments.ts';
+import { memoryShape } from '../config/memory.ts';
+import { memoryWishes, parseResources, present } from './arguments.ts';
+import type { MemoryOptions } from './arguments.ts';
 import { toStderr, UsageError } from './failure.ts';
 import { runToEnd } from './foreground.ts';
 
-interface Options {
+interface Options extends MemoryOptions {
   workers?: number;
   threads?: number;
   memoryLimit: string;
@@ -37,6 +39,8 @@ export async function runWorker(target: string, options: Options): Promise<void>
   const workerShape = {
     threads: shape.threads,
     memoryLimit: shape.memoryLimit,
+    memory: memoryShape(memoryWishes(options)),
+    localDirectory: options.localDirectory ?? '',
     host: options.host,
     insecure: options.insecure === true,
     resources: parseResources(options.resources),

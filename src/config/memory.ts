@@ -41,6 +41,64 @@ export function parseBytes(text: string | number): number {
   return Math.floor(Number(match[1]) * unit);
 }
 
+/** When a worker spills, pauses and is ended; what is not given is the default. */
+export interface MemoryWishes {
+  /** Part of the limit that its values may take before the least used go to disk; false = off. */
+  target?: number | false;
+  /** Part of the limit that its process may use before values go to disk. */
+  spill?: number | false;
+  /** Part of the limit beyond which it starts and fetches nothing. */
+  pause?: number | false;
+  /** Part of the limit beyond which its nanny ends it. */
+  terminate?: number | false;
+  /** Bytes, or text such as "20 GiB", that its files may take; false = as many as fit. */
+  maxSpill?: number | string | false;
+}
+
+/** The same as numbers: 0 is off. */
+export interface MemoryShape {
+  target: number;
+  spill: number;
+  pause: number;
+  terminate: number;
+  /** Bytes; 0 = no limit. */
+  maxSpill: number;
+}
+
+/** Dask's. */
+const MEMORY_SHAPE: MemoryShape = {
+  target: 0.6,
+  spill: 0.7,
+  pause: 0.8,
+  terminate: 0.95,
+  maxSpill: 0
+};
+
+/** Checks wishes and fills in defaults. Throws ConfigError naming the field. */
+export function memoryShape(wishes: MemoryWishes = {}): MemoryShape {
+  const shape = { ...MEMORY_SHAPE };
+  for (const name of Object.keys(wishes)) {
+    if (!Object.hasOwn(shape, name)) {
+      throw new ConfigError(
+        `memory has no field "${name}"; it may have ${Object.keys(shape).join(', ')}.`
+      );
+    }
+  }
+  for (const name of ['target', 'spill', 'pause', 'terminate'] as const) {
+    const wish = wishes[name] ?? shape[name];
+    if (wish !== false && !(typeof wish === 'number' && wish >= 0 && wish <= 1)) {
+      throw new ConfigError(
+        `memory.${name} is ${String(wish)}: it must be a part of the memory limit, such as ` +
+          `${shape[name]}, or false to switch it off.`
+      );
+    }
+    shape[name] = wish === false ? 0 : wish;
+  }
+  const { maxSpill } = wishes;
+  if (maxSpill !== undefined && maxSpill !== false) shape.maxSpill = parseBytes(maxSpill);
+  return shape;
+}
+
 /** Where the facts are read; tests give a tree of their own. */
 export interface LimitFiles {
   /** Root of the file system, default `/`. */

@@ -7,6 +7,7 @@
  * Standard input is also the lease: a child whose input ends knows that its parent is gone.
  */
 import type { ConnectionFile } from './connection-file.ts';
+import type { MemoryShape } from './memory.ts';
 
 /** What makes a cluster itself, before any worker. */
 export interface ClusterSetup {
@@ -45,6 +46,10 @@ export interface WorkerShape {
   threads: number;
   /** Bytes; 0 = no limit. */
   memoryLimit: number;
+  /** Absent: Dask's thresholds. */
+  memory?: MemoryShape;
+  /** Where values go that do not fit memory; absent or '': a temporary folder of the system. */
+  localDirectory?: string;
   host: string;
   insecure: boolean;
   resources: Record<string, number>;
@@ -66,6 +71,8 @@ export interface WorkerSetup {
   /** Id of the nanny that watches it. */
   nanny: string;
   shape: WorkerShape;
+  /** File in which its threads note what they run; absent or '' = nowhere. */
+  lastWords?: string;
 }
 
 /** First line to a nanny that owns a whole cluster. */

@@ -12,6 +12,8 @@ import { Child } from '../config/child.ts';
 import type { ChildExit } from '../config/child.ts';
 import { formatBytes } from '../base/bytes.ts';
 import { parseDuration } from '../config/duration.ts';
+import { memoryShape } from '../config/memory.ts';
+import type { MemoryWishes } from '../config/memory.ts';
 import type { ClusterSetup, NannySetup, ProcessReport } from '../config/process-messages.ts';
 import type { ClusterLogs } from '../protocol/launcher.ts';
 import { fetchInfo, fetchLogs, requestRestart, requestScale } from './api.ts';
@@ -32,6 +34,10 @@ export interface LocalClusterOptions extends SchedulingOptions {
   threadsPerWorker?: number;
   /** Of one worker: bytes, or text such as "2 GiB"; "auto" splits the machine's; 0 = no limit. */
   memoryLimit?: number | string;
+  /** When a worker spills, pauses and is ended, in parts of the limit. */
+  memory?: MemoryWishes;
+  /** Where values go that do not fit memory. Default: a temporary folder of the system. */
+  localDirectory?: string;
   /** Address to listen on. Default 127.0.0.1. */
   host?: string;
   /** Port of the scheduler. Default 0: a free one. */
@@ -109,6 +115,8 @@ export class LocalCluster implements Cluster {
       shape: {
         threads: shape.threads,
         memoryLimit: shape.memoryLimit,
+        memory: memoryShape(options.memory),
+        localDirectory: options.localDirectory ?? '',
         host,
         insecure,
         resources: options.resources ?? {},

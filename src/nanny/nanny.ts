@@ -13,6 +13,8 @@ import { ClusterError, TaskloomError } from '../base/errors.ts';
 import { removeConnectionFile } from '../config/connection-file.ts';
 import { Child } from '../config/child.ts';
 import type { ChildExit } from '../config/child.ts';
+import { LastWordsFolder } from '../config/last-words.ts';
+import type { Executing } from '../config/last-words.ts';
 import { LineRing } from '../config/lines.ts';
 import type { ClusterSetup, ProcessReport, WorkerShape } from '../config/process-messages.ts';
 import type { ClusterLogs } from '../protocol/launcher.ts';
@@ -63,6 +65,7 @@ export class Nanny {
   private readonly workers = new Map<string, Child>();
   /** Last lines of workers that have ended, by name. */
   private readonly oldLines = new Map<string, string[]>();
+  private readonly words = new LastWordsFolder();
   /** Last lines of workers that we end, from before that. */
   private readonly lastWords = new Map<string, string[]>();
   private readonly events = new LineRing(1000);
@@ -87,6 +90,9 @@ export class Nanny {
     this.state = new NannyState({
       namePrefix: `${options.cluster === undefined ? `${options.id}-` : ''}worker-`,
       memoryLimit: options.shape.memoryLimit,
+      ...(options.shape.memory === undefined
+        ? {}
+        : { terminateAt: options.shape.memory.terminate }),
       ...options.settings
     });
     this.link = new NannyLink({
@@ -248,20 +254,22 @@ export class Nanny {
   }
 
   private spawnWorker(name: string): void {
+    const lastWords = this.words.make(name, this.options.shape.threads);
     const child = new Child({
       setup: {
         role: 'worker',
         name,
         token: this.options.token,
         nanny: this.id,
-        shape: this.options.shape
+        shape: this.options.shape,
+        lastWords
       },
       env: environmentOfWorkers(),
       onReport: report => {
         if (report.op === 'ready') this.apply({ type: 'worker-ready', name });
       },
       onLine: line => this.options.onLog?.(`${name}: ${line}`),
-      onExit: exit => this.onWorkerExit(name, child, exit)
+      onExit: exit => this.onWorkerExit(name, child, exit, this.words.take(lastWords))
     });
     this.workers.set(name, child);
     if (this.schedulerAddress !== null) {
@@ -277,7 +285,12 @@ export class Nanny {
     child.signal(signal);
   }
 
-  private onWorkerExit(name: string, child: Child, exit: ChildExit): void {
+  private onWorkerExit(
+    name: string,
+    child: Child,
+    exit: ChildExit,
+    executing: Executing | null
+  ): void {
     this.workers.delete(name);
     this.keepLines(name, child.output.last(200));
     const lastLines = this.lastWords.get(name) ?? child.output.last(LAST_LINES);
@@ -289,7 +302,8 @@ export class Nanny {
         ...exit,
         pid: child.pid,
         kernelKilled: kernelKills() > this.kernelKillsAtStart,
-        lastLines
+        lastLines,
+        executing
       }
     });
   }
@@ -361,6 +375,7 @@ export class Nanny {
     clearInterval(this.memoryTimer);
     if (this.wakeTimer !== null) clearTimeout(this.wakeTimer);
     await this.schedulerEnded;
+    this.words.close();
     this.link.close();
     this.log(reason);
     this.resolveFinished(reason);

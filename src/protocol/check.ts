@@ -122,9 +122,10 @@ const SHAPES: Record<string, Shape> = {
   },
   'heartbeat-worker': {
     fields: { now: 'number', metrics: 'map', executing: 'numbers', executingFor: 'numbers' },
+    optional: { trouble: 'text' },
     columns: ['executing', 'executingFor']
   },
-  'worker-status-change': { fields: { status: 'text' } },
+  'worker-status-change': { fields: { status: 'text' }, optional: { reason: 'text' } },
   'start-stops': {
     fields: {
       tids: 'numbers',
@@ -139,7 +140,8 @@ const SHAPES: Record<string, Shape> = {
     fields: { protocol: 'number', nanny: 'text', host: 'text', pid: 'number', canScale: 'flag' }
   },
   'worker-exited': {
-    fields: { name: 'text', pid: 'number', reason: 'text', expected: 'flag', lastLines: 'texts' }
+    fields: { name: 'text', pid: 'number', reason: 'text', expected: 'flag', lastLines: 'texts' },
+    optional: { tids: 'numbers', runIds: 'numbers' }
   },
   'nanny-status': { fields: { target: 'number', starting: 'number' } }
 };

@@ -371,10 +371,14 @@ export interface HeartbeatWorker {
   /** Executing tasks and for how many ms. */
   executing: number[];
   executingFor: number[];
+  /** What people should know of it, such as a full disk; '' when all is well. */
+  trouble?: string;
 }
 export interface WorkerStatusChange {
   op: 'worker-status-change';
   status: 'running' | 'paused' | 'closing';
+  /** Why, for people; '' when there is nothing to say. */
+  reason?: string;
 }
 /** Rectangles of the task stream that are not executions (STREAM_KINDS numbers). */
 export interface StartStops {
@@ -554,6 +558,12 @@ export interface WorkerExited {
   /** Asked for (scale down, restart, close): no fault of the task it ran. */
   expected: boolean;
   lastLines: string[];
+  /**
+   * What its executors ran when it ended, and under which runs; if they ran nothing, what they ran
+   * last. Absent when that is unknown.
+   */
+  tids?: number[];
+  runIds?: number[];
 }
 /** How many workers it should have and how many of them are starting; reason when some can't. */
 export interface NannyStatus {

@@ -47,7 +47,7 @@ import { NEEDS_WORKERS, clientMethods } from './methods.ts';
 import { Liveness, LIVENESS_DEFAULTS } from './state/liveness.ts';
 import type { LivenessOptions } from './state/liveness.ts';
 import { DEFAULT_OPTIONS, SchedulerState } from './state/state.ts';
-import type { SchedulerEvent, SchedulerOptions as StateOptions } from './state/state.ts';
+import type { Executing, SchedulerEvent, SchedulerOptions as StateOptions } from './state/state.ts';
 
 export interface SchedulerOptions
   extends Partial<Omit<StateOptions, 'cluster'>>, Partial<LivenessOptions> {
@@ -469,7 +469,7 @@ export class Scheduler {
     if (this.closing !== null) return;
     this.log.add(expected ? 'info' : 'warn', `worker ${register.name} is gone: ${reason}`);
     this.feed.workerLeft(id, exit?.reason ?? linkReason);
-    this.apply({ type: 'remove-worker', worker: id, reason, expected });
+    this.apply({ type: 'remove-worker', worker: id, reason, expected, ...executingOf(exit) });
     this.options.onWorkers?.(this.state.workers.size);
   }
 
@@ -633,6 +633,12 @@ export class Scheduler {
 
 function sameProcess(a: RegisterWorker, b: RegisterWorker): boolean {
   return a.address === b.address && a.pid === b.pid && a.name === b.name;
+}
+
+/** What a worker executed at its end, when its nanny knows. */
+function executingOf(exit: WorkerExited | null): { executing?: Executing } {
+  if (exit?.tids === undefined || exit.runIds === undefined) return {};
+  return { executing: { tids: exit.tids, runIds: exit.runIds } };
 }
 
 /** ms since the epoch, finer than Date.now(). */

@@ -11,8 +11,14 @@ import type { PutData } from './state/events.ts';
 import { frameBytes } from './store.ts';
 import type { StoredValue, ValueStore } from './store.ts';
 
-/** Answers on their way at once. */
+/** Answers on their way at once; of a paused worker, fewer. */
 const MOST_ANSWERS = 10;
+const MOST_WHEN_PAUSED = 1;
+/** Part of the memory limit that may be read from disk at once in order to be sent. */
+const FROM_DISK_SHARE = 0.1;
+/** ms that scattered values wait at most until others have gone to disk, and between looks. */
+const ROOM_LIMIT_MS = 20_000;
+const ROOM_LOOK_MS = 20;
 
 /** Head of an answer to get-data, and of put-data with keys. */
 export interface DataHead {
@@ -29,6 +35,7 @@ export interface DataServiceOptions {
   /** Bytes; 0 = no limit. */
   memoryLimit: number;
   keyOf(tid: number): string;
+  isPaused?(): boolean;
   /** Values a client has put into the store. */
   onPut(event: PutData): void;
 }
@@ -36,6 +43,8 @@ export interface DataServiceOptions {
 export class DataService {
   private readonly options: DataServiceOptions;
   private answering = 0;
+  /** Bytes that answers under way have read from disk. */
+  private fromDisk = 0;
   /** Bytes given and taken since the start. */
   sentBytes = 0;
   receivedBytes = 0;
@@ -51,18 +60,45 @@ export class DataService {
     throw new ProtocolError(`A worker's data link does not know ${JSON.stringify(op)}.`);
   };
 
-  private get(message: DataMessage, socket: Socket): DataMessage {
-    const tids = message.head['tids'];
+  private async get(message: DataMessage, socket: Socket): Promise<DataMessage> {
+    const { store } = this.options;
+    const tids = message.head['tids'] as number[];
     if (!Array.isArray(tids)) throw new ProtocolError('get-data needs a list of tids.');
-    if (this.answering >= MOST_ANSWERS) return { head: { busy: true }, frames: [] };
+    const most = this.options.isPaused?.() === true ? MOST_WHEN_PAUSED : MOST_ANSWERS;
+    if (this.answering >= most || this.readsTooMuch(tids)) {
+      return { head: { busy: true }, frames: [] };
+    }
+    this.answering++;
+    const fromDisk = this.bytesOnDisk(tids);
+    this.fromDisk += fromDisk;
+    const coming = store.pin(tids.filter(tid => store.has(tid)));
+    if (coming !== null) await coming;
+    const lent = new Map<number, StoredValue>();
+    const answer = this.answer(tids, lent);
+    setImmediate(() =>
+      whenSent(socket, () => {
+        this.answering--;
+        this.fromDisk -= fromDisk;
+        for (const [tid, value] of lent) {
+          // Another value may have come in its place meanwhile, which others have pinned.
+          if (store.get(tid) === value) store.unpin([tid]);
+          store.giveBack(value);
+        }
+      })
+    );
+    return answer;
+  }
+
+  private answer(tids: readonly number[], lent: Map<number, StoredValue>): DataMessage {
     const head: DataHead & { missing: number[] } = { ...emptyHead(), missing: [] };
     const frames: Uint8Array[] = [];
-    for (const tid of tids as number[]) {
-      const value = this.options.store.get(tid);
+    for (const tid of tids) {
+      const value = this.options.store.lend(tid);
       if (value === undefined) {
         head.missing.push(tid);
         continue;
       }
+      lent.set(tid, value);
       head.tids.push(tid);
       head.keys.push(this.options.keyOf(tid));
       head.families.push(value.family);
@@ -71,45 +107,33 @@ export class DataService {
       frames.push(...value.frames);
       this.sentBytes += value.nbytes;
     }
-    this.answering++;
-    setImmediate(() => this.released(socket));
     return { head: { ...head }, frames };
   }
 
-  /** Waits until the operating system has taken the answer. */
-  private released(socket: Socket): void {
-    if (socket.destroyed || socket.writableLength === 0) {
-      this.answering--;
-      return;
-    }
-    const done = (): void => {
-      socket.off('drain', done);
-      socket.off('close', done);
-      this.answering--;
-    };
-    socket.once('drain', done);
-    socket.once('close', done);
-    // Below its own mark the socket tells of no drain: what is left is little.
-    if (!socket.writableNeedDrain) done();
+  private bytesOnDisk(tids: readonly number[]): number {
+    const { store } = this.options;
+    let bytes = 0;
+    if (store.spilled === 0) return bytes;
+    for (const tid of tids) if (store.get(tid) === undefined) bytes += store.sizeOf(tid);
+    return bytes;
   }
 
-  private put(message: DataMessage): DataMessage {
+  /** Serving what is on disk must not fill memory; one asker at a time always may. */
+  private readsTooMuch(tids: readonly number[]): boolean {
+    if (this.fromDisk === 0) return false;
+    return this.fromDisk + this.bytesOnDisk(tids) > FROM_DISK_SHARE * this.options.memoryLimit;
+  }
+
+  private async put(message: DataMessage): Promise<DataMessage> {
     const values = readValues(message);
     const keys = message.head['keys'] as string[];
     if (!Array.isArray(keys) || keys.length !== values.length) {
       throw new ProtocolError('put-data needs a key for every value.');
     }
-    const { store, memoryLimit } = this.options;
+    const { store } = this.options;
     let total = 0;
     for (const { value } of values) total += value.nbytes;
-    if (memoryLimit > 0 && store.nbytes + total > memoryLimit) {
-      throw new WorkerMemoryError(
-        keys[0] ?? '',
-        `${formatBytes(total)} of scattered data do not fit: the worker's memory limit is ` +
-          `${formatBytes(memoryLimit)}, of which ${formatBytes(store.nbytes)} are taken. Scatter ` +
-          `in parts, over more workers, or raise memoryLimit.`
-      );
-    }
+    if (!(await this.hasRoom(total))) throw this.noRoom(keys[0] ?? '', total);
     this.receivedBytes += total;
     for (const { tid, value } of values) store.put(tid, value);
     this.options.onPut({
@@ -121,6 +145,41 @@ export class DataService {
     });
     return { head: { ok: true }, frames: [] };
   }
+
+  /** While others are on their way to disk, scattered values wait for their room. */
+  private async hasRoom(bytes: number): Promise<boolean> {
+    const { store, memoryLimit } = this.options;
+    const until = performance.now() + ROOM_LIMIT_MS;
+    for (;;) {
+      if (memoryLimit === 0 || store.nbytes - store.spilled + bytes <= memoryLimit) return true;
+      if (store.leaving === 0 || performance.now() > until) return false;
+      await new Promise(resolve => setTimeout(resolve, ROOM_LOOK_MS));
+    }
+  }
+
+  private noRoom(key: string, bytes: number): WorkerMemoryError {
+    const { store, memoryLimit } = this.options;
+    return new WorkerMemoryError(
+      key,
+      `${formatBytes(bytes)} of scattered data do not fit: the worker's memory limit is ` +
+        `${formatBytes(memoryLimit)}, of which ${formatBytes(store.nbytes - store.spilled)} are ` +
+        `taken. Scatter in parts, over more workers, or raise memoryLimit.`
+    );
+  }
+}
+
+/** Calls back when the operating system has taken all that was written to the socket. */
+function whenSent(socket: Socket, act: () => void): void {
+  if (socket.destroyed || socket.writableLength === 0) return act();
+  const done = (): void => {
+    socket.off('drain', done);
+    socket.off('close', done);
+    act();
+  };
+  socket.once('drain', done);
+  socket.once('close', done);
+  // Below its own mark the socket tells of no drain: what is left is little.
+  if (!socket.writableNeedDrain) done();
 }
 
 function emptyHead(): DataHead {

@@ -18,11 +18,26 @@ export interface ValueStore {
   readonly nbytes: number;
   /** Bytes of those that are not in memory. */
   readonly spilled: number;
+  /** Bytes that will soon not be in memory. */
+  readonly leaving: number;
   readonly size: number;
+  /** It is held, in memory or not. */
   has(tid: number): boolean;
+  /** Bytes of a value; 0 when it is not held. */
+  sizeOf(tid: number): number;
+  /** A value that is in memory. */
   get(tid: number): StoredValue | undefined;
   put(tid: number, value: StoredValue): void;
   delete(tid: number): boolean;
+  /**
+   * Keeps values in memory until as many calls of `unpin`. Null when all that are held are there;
+   * else a promise for when they are, or are known to be lost.
+   */
+  pin(tids: readonly number[]): Promise<void> | null;
+  unpin(tids: readonly number[]): void;
+  /** Like `get`, for longer than this turn: its frames stay whole until `giveBack`. */
+  lend(tid: number): StoredValue | undefined;
+  giveBack(value: StoredValue): void;
 }
 
 /** All values in memory. */
@@ -30,6 +45,7 @@ export class MemoryStore implements ValueStore {
   private readonly values = new Map<number, StoredValue>();
   private bytes = 0;
   readonly spilled = 0;
+  readonly leaving = 0;
 
   get nbytes(): number {
     return this.bytes;
@@ -41,6 +57,10 @@ export class MemoryStore implements ValueStore {
 
   has(tid: number): boolean {
     return this.values.has(tid);
+  }
+
+  sizeOf(tid: number): number {
+    return this.values.get(tid)?.nbytes ?? 0;
   }
 
   get(tid: number): StoredValue | undefined {
@@ -58,6 +78,22 @@ export class MemoryStore implements ValueStore {
     if (value === undefined) return false;
     this.bytes -= value.nbytes;
     return this.values.delete(tid);
+  }
+
+  pin(): null {
+    return null;
+  }
+
+  unpin(): void {
+    // All values are in memory always.
+  }
+
+  lend(tid: number): StoredValue | undefined {
+    return this.values.get(tid);
+  }
+
+  giveBack(): void {
+    // Its frames are never taken apart.
   }
 }
 

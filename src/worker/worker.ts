@@ -23,12 +23,14 @@ import type {
 import { DataService } from './data-service.ts';
 import { ExecutorPool } from './executor/pool.ts';
 import { Gatherer } from './gatherer.ts';
+import { WorkerMemory } from './memory.ts';
 import { ProcessMetrics } from './metrics.ts';
 import { requestHandlers } from './requests.ts';
 import type { ExecutingTask } from './requests.ts';
 import { WorkerState } from './state/state.ts';
 import type { Instruction, WorkerEvent } from './state/state.ts';
-import { MemoryStore } from './store.ts';
+import type { ValueStore } from './store.ts';
+import type { MemorySettings } from './state/memory.ts';
 
 /** ms after the hello when threads start that no task has asked for yet. */
 const WARM_UP_MS = 25;
@@ -43,6 +45,10 @@ export interface WorkerOptions {
   nthreads: number;
   /** Bytes; 0 = no limit. */
   memoryLimit: number;
+  /** When values go to disk and the worker pauses; parts of the limit, 0 = off. */
+  memory?: Partial<Omit<MemorySettings, 'memoryLimit'>> | undefined;
+  /** Where values go that do not fit memory. Default: a temporary folder of the system. */
+  localDirectory?: string | undefined;
   /** Where it listens. Default 127.0.0.1. */
   host?: string | undefined;
   /** Default 0: a free one. */
@@ -50,6 +56,8 @@ export interface WorkerOptions {
   resources?: Readonly<Record<string, number>> | undefined;
   /** Id of the nanny that watches it, or ''. */
   nanny?: string | undefined;
+  /** File in which threads note what they run, for its nanny; '' = nowhere. */
+  lastWords?: string | undefined;
   /** Allow an address beyond loopback without encryption. */
   insecure?: boolean | undefined;
   /** Folder from which tasks' imports are resolved. Default: the current one. */
@@ -66,7 +74,8 @@ export class Worker {
   readonly finished: Promise<string>;
   private readonly options: WorkerOptions;
   private readonly server: CommServer;
-  private readonly store = new MemoryStore();
+  private readonly memory: WorkerMemory;
+  private readonly store: ValueStore;
   private readonly pool: ExecutorPool;
   private readonly gatherer: Gatherer;
   private readonly data: DataService;
@@ -108,10 +117,13 @@ export class Worker {
     this.log = new Log(`worker ${options.name}`, options.onLog ?? null);
     this.finished = new Promise(resolve => (this.finish = resolve));
     const { memoryLimit, nthreads } = options;
+    this.memory = this.manageMemory();
+    this.store = this.memory.store;
     this.data = new DataService({
       store: this.store,
       memoryLimit,
       keyOf: tid => this.state?.get(tid)?.key ?? '',
+      isPaused: () => this.state?.paused === true,
       onPut: event => this.tell(event)
     });
     this.gatherer = new Gatherer({
@@ -127,6 +139,7 @@ export class Worker {
       root: options.root ?? process.cwd(),
       address,
       store: this.store,
+      lastWords: options.lastWords ?? '',
       events: {
         onSuccess: event => this.tell(event),
         onFailure: ({ tid, runId }, error, lane, start, duration) =>
@@ -151,6 +164,20 @@ export class Worker {
     server.data(this.data.handle);
     server.route('GET', '/info', () => ({ status: 200, body: this.info() }));
     server.route('GET', '/logs', () => ({ status: 200, body: { lines: this.log.tail() } }));
+  }
+
+  private manageMemory(): WorkerMemory {
+    const { memoryLimit, memory, localDirectory } = this.options;
+    return new WorkerMemory({
+      memoryLimit,
+      settings: memory,
+      localDirectory,
+      onEvent: event => this.tell(event),
+      onEvicted: tids => this.pool.drop(tids),
+      onCollect: () => this.pool.collectGarbage(),
+      onLog: (level, text) => this.log.add(level, text),
+      onDisk: message => this.link?.send(message)
+    });
   }
 
   // ---------------------------------------------------------------- the scheduler's link
@@ -233,6 +260,7 @@ export class Worker {
       ...(resources === undefined ? {} : { resources })
     });
     this.every(TICK_MS, () => this.tell({ op: 'tick' }));
+    this.memory.watch();
     // Not before: starting threads would take the time in which the cluster could be ready.
     this.later(WARM_UP_MS, () => this.pool.startThreads());
     this.every(hello.heartbeat, () => this.heartbeat());
@@ -289,6 +317,7 @@ export class Worker {
       now,
       executing,
       executingFor: running.map(task => task.forMs),
+      trouble: this.memory.trouble,
       metrics: this.metrics.read({
         managed: this.store.nbytes,
         spilled: this.store.spilled,
@@ -402,6 +431,9 @@ export class Worker {
       version: packageVersion(),
       inMemory: this.store.size,
       managed: this.store.nbytes,
+      spilled: this.store.spilled,
+      disk: this.memory.disk,
+      paused: this.state?.paused === true,
       states: this.state?.countStates() ?? {}
     };
   }
@@ -437,6 +469,7 @@ export class Worker {
     }
     this.gatherer.close();
     await Promise.all([this.pool.close(), this.server.close()]);
+    await this.memory.close();
     this.finish(reason);
   }
 }

@@ -3,7 +3,11 @@
  * event is followed by validate().
  */
 import { DEFAULT_OPTIONS, SchedulerState } from '../../src/scheduler/state/state.ts';
-import type { SchedulerEvent, SchedulerOptions } from '../../src/scheduler/state/state.ts';
+import type {
+  Executing,
+  SchedulerEvent,
+  SchedulerOptions
+} from '../../src/scheduler/state/state.ts';
 import type { Instruction } from '../../src/scheduler/state/outbox.ts';
 import { validate } from '../../src/scheduler/state/validate.ts';
 import type {
@@ -244,8 +248,9 @@ export class Harness {
     this.handle({ type: 'worker-message', worker, message });
   }
 
-  lose(worker: number, expected = false): void {
-    this.handle({ type: 'remove-worker', worker, reason: 'killed by SIGKILL', expected });
+  lose(worker: number, expected = false, executing?: Executing): void {
+    const known = executing === undefined ? {} : { executing };
+    this.handle({ type: 'remove-worker', worker, reason: 'killed by SIGKILL', expected, ...known });
   }
 
   task(key: string) {

@@ -195,6 +195,20 @@ describe('errors', () => {
     expect(error?.message).toContain('killed by SIGKILL');
   });
 
+  it('blames what its nanny saw executing, and nothing else', () => {
+    const h = setup([2]);
+    h.submit('c', { 'a-1': [], 'b-1': [], 'c-1': [] });
+    const blamed = () => ['a-1', 'b-1', 'c-1'].map(key => h.task(key).suspicious);
+    const [b, c] = [h.task('b-1'), h.task('c-1')];
+    // The last is unknown; the note about c is of a run that it has not had yet.
+    const seen = { tids: [b.id, c.id, 999], runIds: [b.runId, c.runId + 1, 1] };
+    h.lose(1, false, seen);
+    expect(blamed()).toEqual([0, 1, 0]);
+    h.worker(2);
+    h.lose(2, false, { tids: [], runIds: [] });
+    expect(blamed()).toEqual([0, 1, 0]);
+  });
+
   it('does not blame tasks that were only assigned, nor a planned end', () => {
     const h = setup([1]);
     h.submit('c', { 'a-1': [], 'b-1': [] });

@@ -4,7 +4,7 @@ import { toStderr } from '../failure.ts';
 import { beSupervised, liveUntilClosed, orFail } from '../supervised.ts';
 
 const supervisor = await beSupervised('worker');
-const { name, token, nanny, shape } = supervisor.setup;
+const { name, token, nanny, shape, lastWords } = supervisor.setup;
 // Before the worker is there, the end of our parent or an order to close ends us at once.
 supervisor.onParentGone(() => process.exit(1));
 const schedulerAddress = new Promise<string>(resolve => {
@@ -22,10 +22,13 @@ const worker = await orFail(
     nanny,
     nthreads: shape.threads,
     memoryLimit: shape.memoryLimit,
+    memory: shape.memory,
+    localDirectory: shape.localDirectory,
     host: shape.host,
     insecure: shape.insecure,
     resources: shape.resources,
     root: shape.root,
+    lastWords,
     onLog: toStderr
   })
 );

@@ -16,6 +16,8 @@ export interface ProcessEnd {
   /** The kernel's out-of-memory killer has been at work on this machine since it started. */
   kernelKilled: boolean;
   lastLines: string[];
+  /** What its executors ran; absent when that is unknown. */
+  executing?: { tids: number[]; runIds: number[] } | null;
 }
 
 export type NannyEvent =

@@ -19,7 +19,7 @@ export interface NannySettings {
   namePrefix: string;
   /** Bytes of one worker; 0 = no limit. */
   memoryLimit: number;
-  /** Part of the limit at which a worker is ended. */
+  /** Part of the limit at which a worker is ended; 0 = never. */
   terminateAt: number;
   /** ms between the first end and the next start; doubles. */
   backoffMs: number;
@@ -262,7 +262,8 @@ export class NannyState {
     if (slot === undefined || (slot.status !== 'running' && slot.status !== 'starting')) return;
     slot.rss = rss;
     const limit = this.settings.memoryLimit;
-    if (limit === 0 || rss <= limit * this.settings.terminateAt) {
+    const { terminateAt } = this.settings;
+    if (limit === 0 || terminateAt === 0 || rss <= limit * terminateAt) {
       slot.beyond = 0;
       return;
     }
@@ -297,7 +298,8 @@ export class NannyState {
       reason,
       expected,
       // What it said before an end that was asked for explains nothing.
-      lastLines: expected ? [] : end.lastLines
+      lastLines: expected ? [] : end.lastLines,
+      ...end.executing
     });
     if (!slot.wanted) this.slots.delete(name);
     else if (expected || this.away) this.spawn(slot, now);

@@ -108,6 +108,7 @@ function conditionOf(state: SchedulerState, worker: WorkerRecord): string {
 
 /** `worker-1 is paused: it uses 1.7 GiB of 2 GiB (85 %)`. */
 function pauseOf(worker: WorkerRecord): string {
+  if (worker.statusReason !== '') return `${nameOf(worker)} is paused: ${worker.statusReason}`;
   const { memoryLimit } = worker.facts;
   const used = worker.metrics?.rss ?? 0;
   if (memoryLimit === 0 || used === 0) return `${nameOf(worker)} is paused`;
@@ -240,6 +241,10 @@ function details(task: Task): string[] {
   if (timeout > 0) lines.push(`It may run for ${formatDuration(1000 * timeout)}.`);
   if (task.suspicious > 0) {
     lines.push(`${count(task.suspicious, 'worker')} died while executing it.`);
+  }
+  const { processingOn } = task;
+  if (processingOn !== null && processingOn.trouble !== '') {
+    lines.push(`Of ${nameOf(processingOn)}: ${processingOn.trouble}.`);
   }
   if (task.retries > 0)
     lines.push(`If it throws, it is tried ${count(task.retries, 'time')} more.`);

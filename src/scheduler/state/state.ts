@@ -74,12 +74,27 @@ export const DEFAULT_OPTIONS: Omit<SchedulerOptions, 'cluster' | 'epoch'> = {
   recoveredGrace: 60_000
 };
 
+/** Tasks, and under which runs. */
+export interface Executing {
+  tids: readonly number[];
+  runIds: readonly number[];
+}
+
 export type SchedulerEvent =
   /** First of all, in place of a scheduler that died: it had so many workers; wait for them so long. */
   | { type: 'recover'; workers: number; within: number }
   | { type: 'add-worker'; worker: number; facts: WorkerFacts; held?: HeldValues }
-  /** `expected`: asked for, so that what it executed is not to blame. */
-  | { type: 'remove-worker'; worker: number; reason: string; expected: boolean }
+  /**
+   * `expected`: asked for, so that what it executed is not to blame. `executing`: what it executed,
+   * when that is known for certain.
+   */
+  | {
+      type: 'remove-worker';
+      worker: number;
+      reason: string;
+      expected: boolean;
+      executing?: Executing;
+    }
   /** A client that is `away` is back. */
   | { type: 'add-client'; client: string; name: string; weight?: number }
   /** Its link broke: it may come back. */
@@ -198,7 +213,13 @@ export class SchedulerState {
       case 'add-worker':
         return addWorker(this, event.worker, event.facts, event.held ?? null);
       case 'remove-worker':
-        return removeWorker(this, event.worker, event.reason, event.expected);
+        return removeWorker(
+          this,
+          event.worker,
+          event.reason,
+          event.expected,
+          event.executing ?? null
+        );
       case 'add-client':
         return addClient(this, event.client, event.name, event.weight ?? 1);
       case 'client-lost':

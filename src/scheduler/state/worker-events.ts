@@ -16,7 +16,7 @@ import { markLongRunning, validWorkers } from './placement.ts';
 import { adopt, giveUpAwaited } from './recovery.ts';
 import type { HeldValues } from './recovery.ts';
 import { addReplica, arrivalFailed, removeReplica, replicaCame } from './replicas.ts';
-import type { SchedulerState } from './state.ts';
+import type { Executing, SchedulerState } from './state.ts';
 import { stealResponse } from './stealing.ts';
 import { runsBefore } from './tasks.ts';
 import type { Task } from './tasks.ts';
@@ -102,7 +102,8 @@ export function removeWorker(
   state: SchedulerState,
   id: number,
   reason: string,
-  expected: boolean
+  expected: boolean,
+  executing: Executing | null
 ): void {
   const worker = state.workers.get(id);
   if (worker === undefined) return;
@@ -119,7 +120,8 @@ export function removeWorker(
     state.outbox.toWorker(peer, { op: 'workers', added: [], removed: [id] });
   }
   // One that was retiring ends because it was asked to.
-  const suspects = expected || retirement !== undefined ? new Set<Task>() : suspectsOf(worker);
+  const excused = expected || retirement !== undefined;
+  const suspects = excused ? new Set<Task>() : suspectsOf(state, worker, executing);
   const tasks = [...worker.processing].sort((a, b) => (runsBefore(a, b) ? 1 : -1));
   for (const task of tasks) {
     if (suspects.has(task) && ++task.suspicious > state.options.allowedFailures) {
@@ -177,10 +179,12 @@ export function workerMessage(
       worker.executing = message.executing;
       worker.clockOffset = Math.min(worker.clockOffset, state.now - message.now);
       noteHeartbeat(state, worker, message);
+      worker.trouble = message.trouble ?? '';
       return;
     case 'steal-response':
       return stealResponse(state, worker, message);
     case 'worker-status-change':
+      worker.statusReason = message.reason ?? '';
       return statusChange(state, worker, message.status);
     case 'start-stops':
       message.tids.forEach((tid, i) => {
@@ -372,11 +376,26 @@ export function heartbeatInterval(workers: number): number {
 }
 
 /**
- * What the worker was executing, as far as is known: its last heartbeat, and what came first of
- * that which could begin. A task whose inputs were still on their way was not executing.
+ * What the worker was executing: by the word of its nanny, or else as far as is known from its last
+ * heartbeat and from what came first of that which could begin. A task whose inputs were still on
+ * their way was not executing.
  */
-function suspectsOf(worker: WorkerRecord): Set<Task> {
+function suspectsOf(
+  state: SchedulerState,
+  worker: WorkerRecord,
+  executing: Executing | null
+): Set<Task> {
   const suspects = new Set<Task>();
+  if (executing !== null) {
+    executing.tids.forEach((tid, i) => {
+      const task = state.tasks.get(tid);
+      // An execution that was given up and then wanted again goes on under its first run.
+      if (task?.processingOn === worker && task.runId >= (executing.runIds[i] as number)) {
+        suspects.add(task);
+      }
+    });
+    return suspects;
+  }
   const said = new Set(worker.executing);
   const inOrder = [...worker.processing].sort((a, b) => (runsBefore(a, b) ? -1 : 1));
   let threads = worker.facts.nthreads;

@@ -36,6 +36,10 @@ export class WorkerRecord {
   readonly facts: WorkerFacts;
   readonly startedAt: number;
   status: WorkerStatus = 'running';
+  /** Why it is paused, or ''. */
+  statusReason = '';
+  /** What it said people should know of it, such as a full disk, or ''. */
+  trouble = '';
   readonly hasWhat = new Set<Task>();
   readonly processing = new Set<Task>();
   longRunning = 0;

@@ -7,9 +7,11 @@ import { receiveMessageOnPort } from 'node:worker_threads';
 import type { MessagePort } from 'node:worker_threads';
 import { WorkerMemoryError } from '../../base/errors.ts';
 import { formatBytes } from '../../base/bytes.ts';
+import { LastWords } from '../../config/last-words.ts';
 import { decodeWithCode, loadImports, rebuildFunction } from '../../serialize/rebuild.ts';
 import { deserializeValue, serializeValue, sizeOf, unpackFrames } from '../../serialize/value.ts';
 import type { Serialized } from '../../serialize/value.ts';
+import { GarbageCollector } from '../garbage.ts';
 import { ownFailure, userFailure } from './failure.ts';
 import { LiveValues } from './live.ts';
 import { BEGUN } from './messages.ts';
@@ -48,6 +50,7 @@ interface Task {
   seq: number;
   cell: number;
   tid: number;
+  runId: number;
   key: string;
   fn: number;
   args: Uint8Array;
@@ -59,7 +62,9 @@ interface Task {
 export class ExecutorLoop {
   private readonly setup: ThreadSetup;
   private readonly port: MessagePort;
+  private readonly words: LastWords | null;
   private readonly live: LiveValues;
+  private readonly garbage = new GarbageCollector();
   private readonly blobs = new Map<number, SentFunction>();
   private readonly functions = new Map<number, Built>();
   private queue: Task[] = [];
@@ -67,6 +72,8 @@ export class ExecutorLoop {
   private readonly results = new Results();
   private running = false;
   private lastSent = 0;
+  /** Bytes of inputs and results since garbage was collected. */
+  private passed = 0;
   /** The task whose code runs, and how to fail it from outside (an exception in its callback). */
   private current: Task | null = null;
   private failCurrent: ((error: unknown) => void) | null = null;
@@ -74,6 +81,7 @@ export class ExecutorLoop {
   constructor(setup: ThreadSetup, port: MessagePort) {
     this.setup = setup;
     this.port = port;
+    this.words = setup.lastWords === '' ? null : new LastWords(setup.lastWords, setup.lane);
     this.live = new LiveValues(setup.liveBytes);
     port.on('message', (message: ToThread) => {
       this.receive(message);
@@ -99,6 +107,7 @@ export class ExecutorLoop {
 
   private receive(message: ToThread): void {
     if (message.op === 'drop') this.drop(message);
+    else if (message.op === 'collect-garbage') this.garbage.collect();
     else this.accept(message);
   }
 
@@ -130,6 +139,7 @@ export class ExecutorLoop {
         seq: batch.seqs[i] as number,
         cell: batch.cells[i] as number,
         tid: batch.tids[i] as number,
+        runId: batch.runIds[i] as number,
         key: batch.keys[i] as string,
         fn: batch.fns[i] as number,
         args: batch.args.subarray(batch.argOffsets[i], batch.argOffsets[i + 1]),
@@ -160,6 +170,7 @@ export class ExecutorLoop {
       const { cells } = this.setup;
       if (Atomics.compareExchange(cells, task.cell, task.seq, BEGUN) !== task.seq) continue;
       Atomics.store(cells, 0, task.seq);
+      this.words?.begin(task.tid, task.runId);
       this.current = task;
       const pending = this.execute(task);
       if (pending !== null) {
@@ -169,7 +180,10 @@ export class ExecutorLoop {
       this.current = null;
       Atomics.store(cells, 0, 0);
       this.flushIfDue();
+      this.collectIfDue(task);
     }
+    // While it had more to run, the next task's note was written over the last one's.
+    this.words?.rest();
     this.running = false;
   }
 
@@ -189,6 +203,18 @@ export class ExecutorLoop {
   private flushIfDue(): void {
     const due = performance.now() - this.lastSent > BATCH_MS;
     if (due || this.results.size >= BATCH || this.results.bytes >= BATCH_BYTES) this.flush();
+  }
+
+  /** Large inputs and results that were let go of take memory until they are collected. */
+  private collectIfDue(task: Task): void {
+    const { garbageBytes } = this.setup;
+    if (garbageBytes === 0) return;
+    for (const input of task.inputs) {
+      if (input instanceof Undecoded) this.passed += input.nbytes;
+    }
+    if (this.passed < garbageBytes) return;
+    task.inputs = NO_INPUTS;
+    if (this.garbage.collect()) this.passed = 0;
   }
 
   private flush(): void {
@@ -326,6 +352,7 @@ export class ExecutorLoop {
       let nbytes = 0;
       for (const frame of serialized.frames) nbytes += frame.length;
       if (memoryLimit > 0 && nbytes > memoryLimit) throw tooLarge(task.key, nbytes, memoryLimit);
+      this.passed += nbytes;
       const keep = task.tid >= 0 && nbytes >= LIVE_FROM_BYTES;
       const live = keep && this.live.put(task.tid, value, nbytes);
       const began = performance.timeOrigin + start;

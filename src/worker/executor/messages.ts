@@ -22,6 +22,11 @@ export interface ThreadSetup {
   memoryLimit: number;
   /** Bytes of values that are kept live. */
   liveBytes: number;
+  /** Bytes of inputs and results after which garbage is collected; 0 = when the engine sees fit. */
+  garbageBytes: number;
+  /** Which of the worker's threads it is, and the file in which it notes what it runs, or ''. */
+  lane: number;
+  lastWords: string;
 }
 
 /** A value that the thread does not have yet. */
@@ -45,6 +50,7 @@ export interface TaskBatch {
   seqs: number[];
   cells: number[];
   tids: number[];
+  runIds: number[];
   keys: string[];
   fns: number[];
   /** Dependencies of each task, in the order its arguments refer to them; null = none. */
@@ -61,7 +67,11 @@ export interface DropBatch {
   tids: number[];
   fns: number[];
 }
-export type ToThread = TaskBatch | DropBatch;
+/** Memory is short: collect garbage when no task runs. */
+export interface CollectGarbage {
+  op: 'collect-garbage';
+}
+export type ToThread = TaskBatch | DropBatch | CollectGarbage;
 
 /** What an error record needs of a failure; key and worker are added by the control thread. */
 export interface Failure {

@@ -14,14 +14,19 @@ import type { FromThread, ResultBatch, SentFunction } from './messages.ts';
 import { framesOf } from './results.ts';
 import { stacksOf } from './stacks.ts';
 import type { ThreadStack } from './stacks.ts';
-import { ExecutorThread, ownFolder } from './thread.ts';
+import { ExecutorThread, HANDED_OVER, ownFolder } from './thread.ts';
 import type { Death, Handed } from './thread.ts';
 
 const MIB = 2 ** 20;
 const LIVE_BYTES = 64 * MIB;
 /** Part of a worker's memory that the heaps of its threads may fill together. */
 const HEAP_SHARE = 0.8;
+/** What the process needs beside them: else its nanny would end it before a heap is full. */
+const OWN_BYTES = 144 * MIB;
 const LEAST_HEAP_MB = 64;
+/** Part of a thread's memory that may pass through it between collections of garbage. */
+const GARBAGE_SHARE = 0.1;
+const LEAST_GARBAGE = 8 * MIB;
 /** Tasks that are handed to one thread at once, at most, for each thread there is. */
 const DEPTH = 65;
 /** So many threads may fail to start in a row before the pool gives up. */
@@ -68,6 +73,8 @@ export interface PoolOptions {
   root: string;
   address: string;
   store: ValueStore;
+  /** File in which threads note what they run; absent or '' = nowhere. */
+  lastWords?: string;
   events: PoolEvents;
   /** Another file for the threads to run, for tests. */
   entry?: URL;
@@ -78,6 +85,8 @@ export class ExecutorPool {
   private readonly threads: ExecutorThread[] = [];
   private readonly functions = new Map<number, SentFunction>();
   private readonly tasks = new Map<number, { task: TaskToRun; handed: Handed; lane: number }>();
+  /** Tasks that wait for inputs to be read from disk. */
+  private readonly loading = new Map<number, TaskToRun>();
   private readonly killing = new Set<number>();
   private readonly heapMb: number;
   private closed = false;
@@ -87,8 +96,9 @@ export class ExecutorPool {
 
   constructor(options: PoolOptions) {
     this.options = options;
-    const share = (options.memoryLimit * HEAP_SHARE) / options.nthreads / MIB;
-    this.heapMb = options.memoryLimit === 0 ? 0 : Math.max(LEAST_HEAP_MB, Math.floor(share));
+    const { memoryLimit, nthreads } = options;
+    const all = Math.min(memoryLimit * HEAP_SHARE, memoryLimit - OWN_BYTES) / nthreads;
+    this.heapMb = memoryLimit === 0 ? 0 : Math.max(LEAST_HEAP_MB, Math.floor(all / MIB));
   }
 
   /** Starts the threads, if they have not been; the first task does, too. */
@@ -100,10 +110,19 @@ export class ExecutorPool {
   private start(lane: number): ExecutorThread {
     const { nthreads, memoryLimit, root, address } = this.options;
     const tenth = memoryLimit === 0 ? LIVE_BYTES : (memoryLimit * 0.1) / nthreads;
+    const garbage = (memoryLimit * GARBAGE_SHARE) / nthreads;
     return new ExecutorThread({
       lane,
       capacity: DEPTH * nthreads,
-      setup: { root, address, memoryLimit, liveBytes: Math.min(LIVE_BYTES, tenth) },
+      setup: {
+        root,
+        address,
+        memoryLimit,
+        liveBytes: Math.min(LIVE_BYTES, tenth),
+        lane,
+        lastWords: this.options.lastWords ?? '',
+        garbageBytes: memoryLimit === 0 ? 0 : Math.max(LEAST_GARBAGE, garbage)
+      },
       heapMb: this.heapMb,
       entry: this.options.entry,
       onMessage: (thread, message) => this.receive(thread, message),
@@ -133,10 +152,23 @@ export class ExecutorPool {
     }
   }
 
-  /** Hands a task to a thread; `flush` sends it. */
+  /** Hands a task to a thread, at once or when its inputs are in memory; `flush` sends it. */
   execute(task: TaskToRun): void {
     this.startThreads();
-    this.handTo(this.choose(task), task);
+    const coming = this.options.store.pin(task.deps);
+    if (coming === null) return this.handTo(this.choose(task), task);
+    this.loading.set(task.tid, task);
+    void coming.then(() => {
+      if (this.loading.get(task.tid) !== task || this.closed) return;
+      this.loading.delete(task.tid);
+      this.handAgain(this.choose(task), task);
+      this.flush();
+    });
+  }
+
+  /** Asks all threads to collect garbage between tasks. */
+  collectGarbage(): void {
+    for (const thread of this.threads) thread.collectGarbage();
   }
 
   /** Sends what has been handed over, when this turn ends: as one message a thread. */
@@ -163,10 +195,14 @@ export class ExecutorPool {
     const kept: number[] = [];
     const runOf = new Map(tids.map((tid, i) => [tid, runIds[i] as number]));
     for (const [tid, runId] of runOf) {
+      if (this.stopLoading(tid, runId)) {
+        returned.push(tid);
+        continue;
+      }
       const entry = this.tasks.get(tid);
       const isIt = entry !== undefined && entry.task.runId === runId;
       if (isIt && this.threads[entry.lane]?.recall(entry.handed)) {
-        this.tasks.delete(tid);
+        this.forget(tid);
         returned.push(tid);
       } else kept.push(tid);
     }
@@ -177,12 +213,13 @@ export class ExecutorPool {
 
   /** Ends an execution, and its thread if it runs there; `onKilled` follows unless it ended first. */
   kill(tid: number, runId: number): void {
+    if (this.stopLoading(tid, runId)) return this.options.events.onKilled(tid, runId);
     const entry = this.tasks.get(tid);
     if (entry === undefined || entry.task.runId !== runId) return;
     const thread = this.threads[entry.lane];
     if (thread === undefined) return;
     if (thread.recall(entry.handed)) {
-      this.tasks.delete(tid);
+      this.forget(tid);
       this.options.events.onKilled(tid, runId);
       return;
     }
@@ -223,6 +260,23 @@ export class ExecutorPool {
     await Promise.all(this.threads.map(thread => thread.close()));
   }
 
+  /** True when the task was waiting for its inputs; it does not any more. */
+  private stopLoading(tid: number, runId: number | undefined): boolean {
+    const task = this.loading.get(tid);
+    if (task === undefined || task.runId !== runId) return false;
+    this.loading.delete(tid);
+    this.options.store.unpin(task.deps);
+    return true;
+  }
+
+  /** Its execution is over, however it ended: its inputs may leave memory. */
+  private forget(tid: number): void {
+    const entry = this.tasks.get(tid);
+    if (entry === undefined) return;
+    this.tasks.delete(tid);
+    this.options.store.unpin(entry.task.deps);
+  }
+
   /** The idle thread with most of its inputs, else the one with the shortest queue. */
   private choose(task: TaskToRun): ExecutorThread {
     let best = this.threads[0] as ExecutorThread;
@@ -245,7 +299,7 @@ export class ExecutorPool {
   private liveBytes(thread: ExecutorThread, task: TaskToRun): number {
     let bytes = 0;
     for (const tid of task.deps) {
-      if (thread.live.has(tid)) bytes += this.options.store.get(tid)?.nbytes ?? 0;
+      if (thread.live.has(tid)) bytes += this.options.store.sizeOf(tid);
     }
     return bytes;
   }
@@ -264,13 +318,14 @@ export class ExecutorPool {
     this.tasks.set(tid, { task, handed, lane: thread.lane });
   }
 
-  /** Hands over a task that was taken back; given back when an input is gone from the store. */
+  /** Hands over a task whose inputs are pinned; given back when one is gone from the store. */
   private handAgain(thread: ExecutorThread, task: TaskToRun): void {
     const { store, events } = this.options;
-    if (task.deps.every(tid => thread.live.has(tid) || store.has(tid))) {
+    if (task.deps.every(tid => thread.live.has(tid) || store.get(tid) !== undefined)) {
       return this.handTo(thread, task);
     }
-    this.tasks.delete(task.tid);
+    if (this.tasks.has(task.tid)) this.forget(task.tid);
+    else store.unpin(task.deps);
     events.onReturned([task.tid], [task.runId]);
   }
 
@@ -306,7 +361,7 @@ export class ExecutorPool {
       const start = batch.starts[i] as number;
       const duration = batch.durations[i] as number;
       if (failure !== undefined) {
-        this.tasks.delete(tid);
+        this.forget(tid);
         const error = { ...failure, blame: key, worker: this.options.address };
         this.options.events.onFailure({ tid, runId }, error, thread.lane, start, duration);
         continue;
@@ -331,7 +386,7 @@ export class ExecutorPool {
     this.options.store.put(tid, value);
     const small = value.nbytes + 4 + 4 * value.frames.length <= LIMITS.inlineResultBytes;
     const wanted = this.tasks.get(tid)?.task.wanted === true;
-    this.tasks.delete(tid);
+    this.forget(tid);
     event.tids.push(tid);
     event.runIds.push(runId);
     event.nbytes.push(value.nbytes);
@@ -377,7 +432,7 @@ export class ExecutorPool {
     this.threads[thread.lane] = this.start(thread.lane);
     const returned: Handed[] = [];
     for (const task of death.running === null ? death.others : [death.running, ...death.others]) {
-      this.tasks.delete(task.tid);
+      this.forget(task.tid);
       if (this.killing.delete(task.tid)) events.onKilled(task.tid, task.runId);
       else if (task !== death.running || death.killed) returned.push(task);
       else this.blame(thread, task, death);
@@ -413,10 +468,15 @@ export class ExecutorPool {
   }
 }
 
-/** Frames that can be sent without a larger buffer that they are part of. */
+/**
+ * Frames that can be sent without a larger buffer that they are part of. Large ones are copied
+ * here and handed over: a message would take the same copy and another meanwhile.
+ */
 function compact(value: StoredValue): Pick<StoredValue, 'family' | 'frames'> {
   const frames = value.frames.map(frame =>
-    frame.byteLength * 2 < frame.buffer.byteLength ? frame.slice() : frame
+    frame.byteLength >= HANDED_OVER || frame.byteLength * 2 < frame.buffer.byteLength
+      ? Uint8Array.from(frame)
+      : frame
   );
   return { family: value.family, frames };
 }

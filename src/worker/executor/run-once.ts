@@ -35,7 +35,7 @@ export function runOnce(options: RunOptions): Promise<Uint8Array | { error: Erro
     const thread = new ExecutorThread({
       lane: 0,
       capacity: 1,
-      setup: { root, address, memoryLimit, liveBytes: 0 },
+      setup: { root, address, memoryLimit, liveBytes: 0, garbageBytes: 0, lane: 0, lastWords: '' },
       heapMb: 0,
       onMessage: (_thread, message: FromThread) => {
         if (message.op === 'log') options.onLog(message.level, message.key, message.text);

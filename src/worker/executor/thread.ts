@@ -6,6 +6,9 @@ import { resourceLimits as ownLimits, Worker } from 'node:worker_threads';
 import { BEGUN, TAKEN } from './messages.ts';
 import type { FromThread, SentFunction, SentValue, ThreadSetup, ToThread } from './messages.ts';
 
+/** Frames of at least so many bytes must be copies of their own: their buffers are handed over. */
+export const HANDED_OVER = 16 * 1024;
+
 /** A task as it is handed to a thread. */
 export interface Handed {
   tid: number;
@@ -156,6 +159,7 @@ export class ExecutorThread {
       seqs: pending.map(task => task.seq),
       cells: pending.map(task => task.cell),
       tids: pending.map(task => task.tid),
+      runIds: pending.map(task => task.runId),
       keys: pending.map(task => task.key),
       fns: pending.map(task => task.fn),
       deps: pending.map(task => task.deps),
@@ -163,15 +167,25 @@ export class ExecutorThread {
       args,
       argOffsets
     };
+    const transfers: ArrayBuffer[] = [args.buffer];
+    for (const { frames } of this.values) {
+      for (const frame of frames) {
+        if (frame.byteLength >= HANDED_OVER) transfers.push(frame.buffer as ArrayBuffer);
+      }
+    }
     this.functions = [];
     this.values = [];
-    this.worker.postMessage(message, [args.buffer]);
+    this.worker.postMessage(message, transfers);
   }
 
   drop(tids: number[], fns: number[]): void {
     for (const tid of tids) this.live.delete(tid);
     for (const fn of fns) this.known.delete(fn);
     this.worker.postMessage({ op: 'drop', tids, fns } satisfies ToThread);
+  }
+
+  collectGarbage(): void {
+    this.worker.postMessage({ op: 'collect-garbage' } satisfies ToThread);
   }
 
   /** Takes a task back if it has not begun. */

@@ -114,9 +114,16 @@ export interface PutData {
   nbytes: number[];
   types: string[];
 }
+/** These were in the store and are no more: their files could not be read back. */
+export interface DataLost {
+  op: 'data-lost';
+  tids: number[];
+}
 /** Memory is short: start nothing, fetch nothing. */
 export interface Pause {
   op: 'pause';
+  /** For people. */
+  reason?: string;
 }
 export interface Unpause {
   op: 'unpause';
@@ -150,6 +157,7 @@ export type WorkerEvent =
   | GatherFailure
   | RetryBusy
   | PutData
+  | DataLost
   | Pause
   | Unpause
   | Tick;

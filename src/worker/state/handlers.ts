@@ -86,8 +86,10 @@ export function dispatch(core: WorkerCore, event: WorkerEvent): void {
       return;
     case 'put-data':
       return putData(core, event);
+    case 'data-lost':
+      return dataLost(core, event.tids);
     case 'pause':
-      return setRunning(core, false);
+      return setRunning(core, false, event.reason);
     case 'unpause':
       return setRunning(core, true);
     case 'tick':
@@ -464,6 +466,13 @@ function putData(core: WorkerCore, event: PutData): void {
   });
 }
 
+function dataLost(core: WorkerCore, tids: readonly number[]): void {
+  for (const tid of tids) {
+    const task = core.tasks.get(tid);
+    if (task?.state === 'memory') core.recommend(task, 'released');
+  }
+}
+
 // ------------------------------------------------------------------ the worker itself
 
 /** Retiring: what waits or has not begun is given back (state.ts); executors are asked for it. */
@@ -477,10 +486,10 @@ function setStatus(core: WorkerCore, message: SetWorkerStatus): void {
   }
 }
 
-function setRunning(core: WorkerCore, running: boolean): void {
+function setRunning(core: WorkerCore, running: boolean, reason = ''): void {
   if (core.running === running) return;
   core.running = running;
-  core.send({ op: 'worker-status-change', status: running ? 'running' : 'paused' });
+  core.send({ op: 'worker-status-change', status: running ? 'running' : 'paused', reason });
 }
 
 function tick(core: WorkerCore): void {

@@ -78,8 +78,13 @@ export type MemoryInstruction =
 const SMALLEST = 1024;
 /** ms after which a disk that was full is tried again. */
 const RETRY_MS = 10_000;
-/** ms between collections that are asked for. */
-const COLLECT_MS = 1000;
+/** ms of that when a file has been deleted meanwhile. */
+const ROOM_MS = 1000;
+/** ms between collections that are asked for: while values come and go, and while none does. */
+const COLLECT_MS = 100;
+const COLLECT_IDLE_MS = 1000;
+/** ms between lines of the log about pauses. */
+const PAUSE_LOG_MS = 10_000;
 
 const NOTHING: readonly MemoryInstruction[] = [];
 
@@ -104,7 +109,13 @@ export class MemoryState {
   private spilling = false;
   private isPaused = false;
   private lastCollect = Number.NEGATIVE_INFINITY;
-  private blockedUntil = Number.NEGATIVE_INFINITY;
+  private lastPauseLog = Number.NEGATIVE_INFINITY;
+  private pauseLogged = false;
+  /** Values have come, gone or been used since the last collection. */
+  private stirred = false;
+  /** When a disk was last found full, and ms to wait from then on. */
+  private blockedAt = Number.NEGATIVE_INFINITY;
+  private blockedFor = 0;
   private blockedBy = '';
   private now = 0;
 
@@ -114,6 +125,7 @@ export class MemoryState {
 
   handle(event: MemoryEvent, now: number): readonly MemoryInstruction[] {
     this.now = now;
+    if (event.op !== 'measured') this.stirred = true;
     this.dispatch(event);
     this.keepTarget();
     if (this.out.length === 0) return NOTHING;
@@ -135,6 +147,21 @@ export class MemoryState {
   /** Bytes of all files. */
   get fileBytes(): number {
     return this.files;
+  }
+
+  /** Bytes of values that are being written so that they can leave. */
+  get leavingBytes(): number {
+    return this.leaving;
+  }
+
+  /** How many values there are, wherever. */
+  get size(): number {
+    return this.held.size;
+  }
+
+  /** Bytes of a value; 0 when it is not held. */
+  sizeOf(tid: number): number {
+    return this.held.get(tid)?.nbytes ?? 0;
   }
 
   get paused(): boolean {
@@ -247,7 +274,7 @@ export class MemoryState {
     held.file = 0;
     held.fileBytes = 0;
     // Room for another.
-    if (this.blockedBy !== '') this.blockedUntil = Math.min(this.blockedUntil, this.now + 1000);
+    if (this.blockedBy !== '') this.blockedFor = ROOM_MS;
   }
 
   // ---------------------------------------------------------------- to disk and back
@@ -285,7 +312,7 @@ export class MemoryState {
 
   private blocked(held: Held): boolean {
     const { maxSpill } = this.settings;
-    if (this.now < this.blockedUntil) return true;
+    if (this.isWithin(this.blockedAt, this.blockedFor)) return true;
     if (maxSpill === 0 || this.files + this.writing + held.nbytes <= maxSpill) return false;
     this.freeFiles(held.nbytes);
     if (this.files + this.writing + held.nbytes <= maxSpill) return false;
@@ -305,7 +332,8 @@ export class MemoryState {
   }
 
   private block(text: string): void {
-    this.blockedUntil = this.now + RETRY_MS;
+    this.blockedAt = this.now;
+    this.blockedFor = RETRY_MS;
     if (this.blockedBy !== '') return;
     this.blockedBy = text;
     this.log('warn', `Values stay in memory that should go to disk: ${text}. It is tried again.`);
@@ -406,7 +434,7 @@ export class MemoryState {
     this.isPaused = beyond;
     if (!beyond) {
       this.out.push({ op: 'unpause' });
-      this.log('info', 'Memory is free again: it goes on.');
+      if (this.pauseLogged) this.log('info', 'Memory is free again: it goes on.');
       return;
     }
     const percent = (part: number): string => `${Math.round(100 * part)} %`;
@@ -416,6 +444,10 @@ export class MemoryState {
     if (target === 0 && spill === 0) reason += '; spilling is off';
     else if (this.blockedBy !== '') reason += `; it cannot spill: ${this.blockedBy}`;
     this.out.push({ op: 'pause', reason });
+    // A worker at its limit pauses many times a minute.
+    this.pauseLogged = !this.isWithin(this.lastPauseLog, PAUSE_LOG_MS);
+    if (!this.pauseLogged) return;
+    this.lastPauseLog = this.now;
     this.log('warn', `Paused: ${reason}.`);
   }
 
@@ -438,9 +470,15 @@ export class MemoryState {
   }
 
   private collect(): void {
-    if (this.now - this.lastCollect < COLLECT_MS) return;
+    if (this.isWithin(this.lastCollect, this.stirred ? COLLECT_MS : COLLECT_IDLE_MS)) return;
     this.lastCollect = this.now;
+    this.stirred = false;
     this.out.push({ op: 'collect-garbage' });
+  }
+
+  /** It is less than `ms` since then; the clock may have been set back. */
+  private isWithin(since: number, ms: number): boolean {
+    return this.now >= since && this.now - since < ms;
   }
 
   private log(level: 'info' | 'warn', text: string): void {

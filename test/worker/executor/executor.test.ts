@@ -204,7 +204,7 @@ describe('ends', () => {
       for (;;) all.push({ some: 'object', with: [Math.random()] });
     });
     expect(error.code).toBe('WORKER_MEMORY');
-    expect(error.message).toMatch(/key-\d+ needed more than .*heap of 102 MiB/);
+    expect(error.message).toMatch(/key-\d+ needed more than .*heap of 64 MiB/);
     expect(await h.value(() => 'again')).toBe('again');
   });
 

@@ -188,13 +188,27 @@ describe('pause', () => {
     expect(memory.state.paused).toBe(false);
   });
 
-  test('collections are asked for at most once a second', () => {
+  test('collections are asked for once a second, oftener while values come and go', () => {
     const memory = new Checked();
-    let collections = 0;
-    for (let i = 0; i < 20; i++) {
-      collections += only(memory.measure(90), 'collect-garbage').length;
+    const collections = (act: () => void): number => {
+      let count = 0;
+      for (let i = 0; i < 20; i++) {
+        act();
+        count += only(memory.measure(90), 'collect-garbage').length;
+      }
+      return count;
+    };
+    expect(collections(() => undefined)).toBe(2);
+    expect(collections(() => memory.put(1, 1))).toBe(20);
+  });
+
+  test('a worker that pauses again and again says so every 10 s', () => {
+    const memory = new Checked();
+    let lines = 0;
+    for (let i = 0; i < 200; i++) {
+      lines += only(memory.measure(i % 2 === 0 ? 90 : 50), 'log').length;
     }
-    expect(collections).toBe(2);
+    expect(lines).toBe(4);
   });
 });
 

@@ -1,0 +1,121 @@
+/**
+ * A worker's memory manager: its store, readings of what the process uses, collections of garbage,
+ * and what of it the worker and its scheduler are told.
+ */
+import type { MemorySettings } from './state/memory.ts';
+import { MEMORY_DEFAULTS } from './state/memory.ts';
+import { STREAM_KINDS } from '../protocol/feed.ts';
+import type { StartStops } from '../protocol/messages.ts';
+import { GarbageCollector } from './garbage.ts';
+import type { DataLost, Pause, Unpause } from './state/events.ts';
+import { MemoryStore } from './store.ts';
+import type { ValueStore } from './store.ts';
+import { ProcessFolder } from '../config/folder.ts';
+import { SpillingStore } from './store/spilling.ts';
+import type { DiskCounters } from './store/spilling.ts';
+
+/** ms between readings of the process's memory. */
+const READING_MS = 100;
+/** Reads and writes that take fewer ms are not shown in the task stream. */
+const SHOWN_MS = 5;
+const DISK = STREAM_KINDS.indexOf('disk');
+
+export interface WorkerMemoryOptions {
+  /** Bytes; 0 = no limit. */
+  memoryLimit: number;
+  /** Parts of the limit, 0 = off; what is not given is Dask's default. */
+  settings?: Partial<Omit<MemorySettings, 'memoryLimit'>> | undefined;
+  /** Where files go; '' = a temporary folder of the system. */
+  localDirectory?: string | undefined;
+  onEvent(event: Pause | Unpause | DataLost): void;
+  /** Executors should let go of their copies of these. */
+  onEvicted(tids: number[]): void;
+  /** Executors should collect garbage. */
+  onCollect(): void;
+  onLog(level: 'info' | 'warn', text: string): void;
+  /** Bars for the task stream. */
+  onDisk(message: StartStops): void;
+}
+
+export class WorkerMemory {
+  readonly store: ValueStore;
+  private readonly options: WorkerMemoryOptions;
+  private readonly spilling: SpillingStore | null;
+  private readonly garbage = new GarbageCollector();
+  private timer: ReturnType<typeof setInterval> | null = null;
+
+  constructor(options: WorkerMemoryOptions) {
+    this.options = options;
+    const { memoryLimit } = options;
+    const settings = { ...MEMORY_DEFAULTS, ...options.settings, memoryLimit };
+    const { target, spill, pause } = settings;
+    if (memoryLimit === 0 || target + spill + pause === 0) {
+      this.store = new MemoryStore();
+      this.spilling = null;
+      return;
+    }
+    const folder = new ProcessFolder('worker', options.localDirectory ?? '');
+    this.spilling = this.spillingStore(settings, folder);
+    this.store = this.spilling;
+    if (target + spill > 0 && folder.inMemory) {
+      const where = `Values would be spilled to ${folder}, which is itself in memory`;
+      options.onLog('warn', `${where}. Choose a folder on a disk with localDirectory.`);
+    }
+  }
+
+  private spillingStore(settings: MemorySettings, folder: ProcessFolder): SpillingStore {
+    const { options } = this;
+    return new SpillingStore({
+      settings,
+      folder,
+      events: {
+        onPause: reason => options.onEvent({ op: 'pause', reason }),
+        onUnpause: () => options.onEvent({ op: 'unpause' }),
+        onLost: tids => options.onEvent({ op: 'data-lost', tids }),
+        onEvicted: tids => options.onEvicted(tids),
+        onCollect: () => {
+          this.garbage.collect();
+          options.onCollect();
+        },
+        onLog: (level, text) => options.onLog(level, text),
+        onDisk: (tid, start, duration) => this.showDisk(tid, start, duration)
+      }
+    });
+  }
+
+  /** Begins to read what the process uses. */
+  watch(): void {
+    const { spilling } = this;
+    if (spilling === null || this.timer !== null) return;
+    this.timer = setInterval(() => spilling.measured(process.memoryUsage.rss()), READING_MS);
+  }
+
+  /** Why values that should be on disk are not, or ''. */
+  get trouble(): string {
+    const { trouble } = this.spilling ?? { trouble: '' };
+    return trouble === '' ? '' : `it cannot spill: ${trouble}`;
+  }
+
+  /** Bytes of files, and what was written and read. */
+  get disk(): DiskCounters & { fileBytes: number } {
+    const none = { written: 0, read: 0, filesWritten: 0, filesRead: 0 };
+    return { fileBytes: this.spilling?.fileBytes ?? 0, ...(this.spilling?.counters ?? none) };
+  }
+
+  async close(): Promise<void> {
+    if (this.timer !== null) clearInterval(this.timer);
+    await this.spilling?.close();
+  }
+
+  private showDisk(tid: number, start: number, duration: number): void {
+    if (duration < SHOWN_MS) return;
+    this.options.onDisk({
+      op: 'start-stops',
+      tids: [tid],
+      lanes: [0],
+      kinds: [DISK],
+      starts: [start],
+      durations: [duration]
+    });
+  }
+}

@@ -35,7 +35,7 @@ export function noWorkerRecord(state: SchedulerState, task: Task, limit: number)
   const why =
     state.runningWorkers.size === 0
       ? 'no worker is running'
-      : `none of ${state.runningWorkers.size} workers is what it asks for: ${wishes(task.demands)}`;
+      : `no running worker is what it asks for: ${wishes(task.demands)}`;
   return record(
     task,
     'NO_VALID_WORKER',

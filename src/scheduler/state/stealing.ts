@@ -69,9 +69,9 @@ class Side {
     return this.tasks < this.nthreads ? 0 : this.ms / this.nthreads;
   }
 
-  /** It does not run, so what waits there does not begin. */
+  /** It is paused: what waits there does not begin. */
   get stuck(): boolean {
-    return this.worker.status !== 'running';
+    return this.worker.status === 'paused';
   }
 
   change(ms: number, tasks: number, mean: number): void {
@@ -111,7 +111,7 @@ export function balance(state: SchedulerState): void {
   const mean = ms / threads;
   let thieves = 0;
   for (const side of sides.values()) {
-    side.idle = !side.stuck && isUnoccupied(side, mean);
+    side.idle = side.worker.status === 'running' && isUnoccupied(side, mean);
     if (side.idle) thieves++;
   }
   if (thieves === 0) return;
@@ -119,14 +119,18 @@ export function balance(state: SchedulerState): void {
   if (victims.length > 0) new Round(state, sides, victims, mean).run();
 }
 
-/** Saturated workers, the busiest others, and those that do not run; most work first. */
+/**
+ * Saturated workers, the busiest others, and paused ones; most work first. Workers that leave give
+ * back by themselves what has not begun.
+ */
 function victimsOf(sides: ReadonlyMap<WorkerRecord, Side>, mean: number): Side[] {
   const victims: Side[] = [];
   const busy: Side[] = [];
   for (const side of sides.values()) {
-    if (side.stuck) {
-      if (side.tasks > 0) victims.push(side);
-    } else if (isSaturated(side, mean)) victims.push(side);
+    const { status } = side.worker;
+    if (status === 'paused' && side.tasks > 0) victims.push(side);
+    if (status !== 'running') continue;
+    if (isSaturated(side, mean)) victims.push(side);
     else if (!side.idle && side.ms > VICTIM_MS && side.tasks > side.nthreads) busy.push(side);
   }
   const byWork = (a: Side, b: Side): number => b.ms - a.ms || a.worker.id - b.worker.id;

@@ -6,6 +6,9 @@ import { submitMap, submitRandom, submitShared } from './graphs.ts';
 import type { Choice } from './plan.ts';
 import { PLAIN, valueOf } from './program.ts';
 
+/** Bytes of a scattered value. */
+const SCATTERED = 1000;
+
 type Activity = Choice<{ cluster: Cluster; client: SimClient }>;
 
 function anyHeld({ cluster, client }: { cluster: Cluster; client: SimClient }): Known | null {
@@ -25,43 +28,59 @@ function cancel(cluster: Cluster, client: SimClient, one: Known): void {
   client.say({ op: 'cancel-keys', cids: [one.record.cid], force, reason: 'test' });
 }
 
-/** Asks where to, puts the value there, then tells the scheduler. */
+/** Asks where to, puts the value there (or everywhere), then tells the scheduler. */
 function scatter(cluster: Cluster, client: SimClient): void {
   const { world } = cluster;
-  client.request('scatter-plan', null, result => {
-    const plan = result as { tid: number; worker: number };
+  const broadcast = world.rng.chance(0.3);
+  client.request('scatter-plan', broadcast, result => {
+    const { tid, workers } = result as { tid: number; workers: number[] };
     const key = `${cluster.newName(client.id)}-0`;
-    const value = valueOf(key, []);
-    world.after(world.soon(5), () => {
-      const worker = cluster.worker(plan.worker);
-      if (worker === undefined || cluster.isCut(client.id, plan.worker)) return;
-      if (!worker.take(plan.tid, key, value, 1000)) return;
-      world.after(world.soon(3), () => {
-        if (client.alive) tellScattered(cluster, client, key, plan);
+    let left = workers.length;
+    const took: number[] = [];
+    for (const id of workers) {
+      world.after(world.soon(5), () => {
+        if (put(cluster, client, id, tid, key)) took.push(id);
+        if (--left > 0 || took.length === 0) return;
+        const whole = took.length === workers.length;
+        world.after(world.soon(3), () => {
+          if (client.alive) tellScattered(cluster, client, key, tid, took, whole);
+        });
       });
-    });
+    }
   });
+}
+
+function put(cluster: Cluster, client: SimClient, id: number, tid: number, key: string): boolean {
+  const worker = cluster.worker(id);
+  if (!client.alive || worker === undefined || cluster.isCut(client.id, id)) return false;
+  return worker.take(tid, key, valueOf(key, []), SCATTERED);
 }
 
 function tellScattered(
   cluster: Cluster,
   client: SimClient,
   key: string,
-  plan: { tid: number; worker: number }
+  tid: number,
+  workers: number[],
+  whole: boolean
 ): void {
   const record = client.state.create(key, 'scatter', cluster.world.now);
   const rest = { behaviour: PLAIN, retries: 0, timeout: 0, restricted: false };
   const flags = { scattered: true, cancelled: false, desired: false };
-  client.known.set(record.cid, { record, key, deps: [], ...rest, ...flags });
+  if (whole) client.known.set(record.cid, { record, key, deps: [], ...rest, ...flags });
   client.say({
     op: 'scattered',
     cids: [record.cid],
     keys: [key],
-    tids: [plan.tid],
-    nbytes: [1000],
+    tids: [tid],
+    nbytes: [SCATTERED],
     types: ['number'],
-    workers: [[plan.worker]]
+    workers: [workers]
   });
+  if (whole) return;
+  // Not all would take it: what some took is let go of.
+  client.state.release(record.cid);
+  client.say({ op: 'client-releases-keys', cids: [record.cid] });
 }
 
 /** Names a key that another client has made. */
@@ -72,6 +91,28 @@ function desire(cluster: Cluster, client: SimClient): void {
   const record = client.state.create(other.key, 'f', cluster.world.now);
   client.known.set(record.cid, { ...other, record, cancelled: false, desired: true });
   client.say({ op: 'client-desires-keys', cids: [record.cid], keys: [other.key] });
+}
+
+function inMemory(cluster: Cluster, client: SimClient): number[] {
+  const { byKey } = cluster.scheduler.state;
+  const tasks = client.held.map(one => byKey.get(one.key));
+  return tasks.flatMap(task => (task?.state === 'memory' ? [task.id] : []));
+}
+
+/** A worker leaves without losing anything: it is retired, then its nanny ends it. */
+function retire(cluster: Cluster): void {
+  const { rng } = cluster.world;
+  const workers = cluster.alive.filter(worker => worker.id !== 0);
+  if (workers.length < 2) return;
+  const worker = rng.pick(workers);
+  const { name } = worker.setup;
+  cluster.world.note('*', `USER retires worker ${worker.id}`);
+  const options = { timeout: rng.pick([50, 1000]), force: rng.chance(0.3) };
+  cluster.scheduler.retire(worker.id, options, () => {
+    const nanny = cluster.nannies.find(one => one.name === worker.setup.nanny);
+    const target = nanny?.state.counts().target ?? 0;
+    nanny?.tell({ type: 'scale', workers: Math.max(0, target - 1), close: [name] });
+  });
 }
 
 function scale(cluster: Cluster): void {
@@ -128,6 +169,25 @@ export const ACTIVITIES: readonly Activity[] = [
     }
   },
   { name: 'scale', weight: 1, run: ({ cluster }) => scale(cluster) },
+  { name: 'retire', weight: 1, run: ({ cluster }) => retire(cluster) },
+  {
+    name: 'replicate',
+    weight: 1,
+    run: ({ cluster, client }) => {
+      const tasks = inMemory(cluster, client);
+      if (tasks.length === 0) return;
+      const count = cluster.world.rng.integer(1, 3);
+      cluster.scheduler.apply({ type: 'replicate', tasks, count, workers: null });
+    }
+  },
+  {
+    name: 'rebalance',
+    weight: 0.7,
+    run: ({ cluster, client }) => {
+      const tasks = cluster.world.rng.chance(0.5) ? null : inMemory(cluster, client);
+      cluster.scheduler.apply({ type: 'rebalance', tasks, workers: null });
+    }
+  },
   {
     name: 'restart-workers',
     weight: 0.2,

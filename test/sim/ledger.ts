@@ -2,7 +2,7 @@
  * Stands at the scheduler's door and keeps books of its own, from what goes in and comes out:
  *   a report of another run than the one that was asked for changes nothing;
  *   a result that was acknowledged is not computed again unless it was lost or let go of;
- *   tasks are given only to running workers that may run them;
+ *   tasks are given only to running workers that may run them, and to one at a time;
  *   of tasks that are freed by one event the first goes first.
  */
 import type { Instruction } from '../../src/scheduler/state/outbox.ts';
@@ -10,7 +10,12 @@ import type { SchedulerEvent, SchedulerState } from '../../src/scheduler/state/s
 import { runsBefore } from '../../src/scheduler/state/tasks.ts';
 import type { Task, TaskState } from '../../src/scheduler/state/tasks.ts';
 import type { ComputeTasks, WorkerToScheduler } from '../../src/protocol/messages.ts';
+import { smallList } from '../../src/base/small-set.ts';
+import type { WorkerRecord } from '../../src/scheduler/state/workers.ts';
 import type { Cluster } from './cluster.ts';
+
+/** Answers to a steal request of a worker that keeps the task. */
+const KEPT = new Set(['executing', 'long-running', 'memory', 'cancelled', 'resumed']);
 
 interface Stale {
   task: Task;
@@ -27,12 +32,34 @@ export class Ledger {
   private readonly cluster: Cluster;
   private readonly state: SchedulerState;
   private readonly acknowledged = new Set<number>();
+  /** Who has each task, as far as was said: given to it, and neither taken nor given back. */
+  private readonly given = new Map<number, Set<number>>();
+  private readonly ready = new Set<WorkerRecord>();
   private stale: Stale[] = [];
   private freed: Task[] = [];
 
   constructor(cluster: Cluster, state: SchedulerState) {
     this.cluster = cluster;
     this.state = state;
+  }
+
+  /** Workers that may be closed without loss: every value of theirs is elsewhere, too. */
+  private checkRetirements(): void {
+    for (const [worker, retirement] of this.state.retirements) {
+      if (retirement.outcome !== 'ready' || this.ready.has(worker)) continue;
+      this.ready.add(worker);
+      if (retirement.lost === 0) this.checkRetired(worker);
+    }
+  }
+
+  private checkRetired(worker: WorkerRecord): void {
+    for (const task of worker.hasWhat) {
+      const others = smallList(task.whoHas).filter(
+        one => one !== worker && one.status !== 'closing'
+      );
+      if (others.length > 0) continue;
+      throw new Error(`worker ${worker.id} may leave and is the last that holds ${task.key}`);
+    }
   }
 
   before(event: SchedulerEvent): void {
@@ -64,10 +91,9 @@ export class Ledger {
       });
       const [only] = fresh;
       if (fresh.size === 1 && only !== undefined) {
-        const { dependents } = only;
-        const list =
-          dependents === null ? [] : dependents instanceof Set ? [...dependents] : [dependents];
-        this.freed = list.filter(task => task.waitingOn === 1).sort((a, b) => a.id - b.id);
+        this.freed = smallList(only.dependents)
+          .filter(task => task.waitingOn === 1)
+          .sort((a, b) => a.id - b.id);
       }
     } else if (message.op === 'task-erred' || message.op === 'reschedule') {
       this.noteStale(worker, message.tid, message.runId);
@@ -90,11 +116,13 @@ export class Ledger {
       throw new Error(`a report of a stale run changes ${task.key} from ${state} to ${task.state}`);
     }
     this.checkAcknowledged(event);
+    this.checkOwners(event, instructions);
     for (const instruction of instructions) {
       if (instruction.to !== 'worker' || instruction.message.op !== 'compute-tasks') continue;
       this.checkPlacement(instruction.worker, instruction.message);
     }
     this.checkOrder();
+    this.checkRetirements();
   }
 
   private checkAcknowledged(event: SchedulerEvent): void {
@@ -112,6 +140,49 @@ export class Ledger {
     if (event.type !== 'worker-message' || event.message.op !== 'tasks-finished') return;
     for (const tid of event.message.tids) {
       if (this.state.tasks.get(tid)?.state === 'memory') this.acknowledged.add(tid);
+    }
+  }
+
+  /** A task is given to another worker only when it was given back, or taken away at once. */
+  private checkOwners(event: SchedulerEvent, instructions: readonly Instruction[]): void {
+    if (event.type === 'worker-message') this.givenBack(event.worker, event.message);
+    if (event.type === 'remove-worker') {
+      for (const owners of this.given.values()) owners.delete(event.worker);
+    }
+    const touched = new Set<Set<number>>();
+    for (const one of instructions) {
+      if (one.to !== 'worker') continue;
+      const { worker, message } = one;
+      if (message.op === 'compute-tasks') {
+        for (const tid of message.tids) touched.add(this.ownersOf(tid).add(worker));
+      } else if (message.op === 'free-keys' || message.op === 'cancel-compute') {
+        for (const tid of message.tids) this.given.get(tid)?.delete(worker);
+      }
+    }
+    for (const owners of touched) {
+      if (owners.size < 2) continue;
+      const [tid] = [...this.given].find(([, one]) => one === owners) ?? [0];
+      const key = this.state.tasks.get(tid)?.key;
+      throw new Error(`${key} is given to workers ${[...owners].join(' and ')} at once`);
+    }
+  }
+
+  private ownersOf(tid: number): Set<number> {
+    let owners = this.given.get(tid);
+    if (owners === undefined) this.given.set(tid, (owners = new Set()));
+    return owners;
+  }
+
+  private givenBack(worker: number, message: WorkerToScheduler): void {
+    const back = (tid: number): void => {
+      this.given.get(tid)?.delete(worker);
+    };
+    if (message.op === 'tasks-finished') message.tids.forEach(back);
+    else if (message.op === 'task-erred' || message.op === 'reschedule') back(message.tid);
+    else if (message.op === 'steal-response') {
+      message.tids.forEach((tid, i) => {
+        if (!KEPT.has(message.states[i] ?? '')) back(tid);
+      });
     }
   }
 

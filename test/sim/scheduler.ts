@@ -4,6 +4,7 @@
  * vanishes its nanny's report of why is awaited for a while.
  */
 import { SchedulerState } from '../../src/scheduler/state/state.ts';
+import type { RetireOptions } from '../../src/scheduler/state/retire.ts';
 import type { SchedulerEvent } from '../../src/scheduler/state/state.ts';
 import { validate } from '../../src/scheduler/state/validate.ts';
 import { smallList } from '../../src/base/small-set.ts';
@@ -150,7 +151,23 @@ export class SimScheduler {
       return { op: 'response', id, result: { tid: task?.id ?? 0, holders } };
     }
     const { tids, workers } = state.planScatter(client, 1, null);
-    return { op: 'response', id, result: { tid: tids[0] ?? 0, worker: workers[0]?.id ?? 0 } };
+    const chosen = params === true ? state.runningList : workers;
+    const result = { tid: tids[0] ?? 0, workers: chosen.map(worker => worker.id) };
+    return { op: 'response', id, result };
+  }
+
+  /** Retires a worker; `leave` is called when it may be closed. */
+  retire(id: number, options: RetireOptions, leave: () => void): void {
+    const worker = this.state.workers.get(id);
+    this.apply({ type: 'retire-workers', workers: [id], options });
+    const retirement = worker === undefined ? undefined : this.state.retirements.get(worker);
+    if (retirement === undefined) return;
+    const look = (): boolean => {
+      if (retirement.outcome !== 'ready') return retirement.outcome === 'moving';
+      leave();
+      return false;
+    };
+    this.cluster.world.beat(10, look);
   }
 }
 

@@ -119,6 +119,8 @@ async function throughExecutor(): Promise<void> {
         throw new Error(error.message);
       },
       onReturned: () => undefined,
+      onSeceded: () => undefined,
+      onReschedule: () => undefined,
       onKept: () => undefined,
       onKilled: () => undefined,
       onBegan: () => undefined,

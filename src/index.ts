@@ -15,6 +15,8 @@ export { Future } from './client/future.ts';
 export { fireAndForget } from './client/lasting.ts';
 export type { WaitOptions } from './client/future.ts';
 export type { Warning } from './client/session.ts';
+export { getClient, getWorker, rejoin, secede } from './client/in-task.ts';
+export type { TaskWorker } from './base/task-context.ts';
 export { LocalCluster } from './deploy/local.ts';
 export type { LocalClusterOptions } from './deploy/local.ts';
 export { progress } from './kernel/progress.ts';

@@ -204,3 +204,11 @@ export class InvalidTransitionError extends TaskloomError {
     );
   }
 }
+
+/** Thrown by a task: run me again, here or somewhere else. */
+export class Reschedule extends TaskloomError {
+  override readonly name = 'Reschedule';
+  constructor(message = 'The task asked to be run again.') {
+    super('RESCHEDULE', message);
+  }
+}

@@ -4,6 +4,7 @@
  */
 import { createHash, randomBytes } from 'node:crypto';
 import { CancelledError, ConfigError, SerializationError, TimeoutError } from '../base/errors.ts';
+import { executorContext } from '../base/task-context.ts';
 import { activeCluster, findCluster, listConnectionFiles } from '../config/connection-file.ts';
 import { LocalCluster } from '../deploy/local.ts';
 import type { ClusterInfo, ClusterLogs } from '../protocol/launcher.ts';
@@ -188,10 +189,11 @@ export class Client {
     const name = fn.name === '' ? 'lambda' : fn.name;
     const keys = this.keysFor(name, calls.length, isMap);
     const now = Date.now();
+    const parent = executorContext()?.current()?.tid ?? 0;
     const records = keys.map(key => session.state.create(key, name, now));
     const futures = records.map(record => new Future(session, record));
     const deliver = (): void => {
-      if (looks.failure === null) this.send(captured(), packed, records, isMap);
+      if (looks.failure === null) this.send(captured(), packed, records, isMap, parent);
       else this.failAll(records, looks.failure);
     };
     session.outbox.inOrder(deliver, looks.ready());
@@ -209,7 +211,8 @@ export class Client {
     captured: CapturedFunction,
     packed: readonly PackedCall[],
     records: readonly FutureRecord[],
-    isMap: boolean
+    isMap: boolean,
+    parent: number
   ): void {
     const { session } = this;
     const { outbox } = session;
@@ -224,7 +227,7 @@ export class Client {
       }
       const deps = captureDeps.length === 0 ? call.deps : [...captureDeps, ...call.deps];
       outbox.task(
-        { cid: record.cid, key: record.key, fn, args: call.args(), deps },
+        { cid: record.cid, key: record.key, fn, args: call.args(), deps, parent },
         this.taskOptions,
         fifo
       );

@@ -73,7 +73,7 @@ export class AsCompleted<T> implements AsyncIterable<Future<T>> {
     while (this.ended.length === 0) {
       const any = this.running.keys().next().value;
       if (any === undefined) return null;
-      await any.session.alive(() => new Promise<void>(resolve => (this.wake = resolve)));
+      await any.session.forTasks(() => new Promise<void>(resolve => (this.wake = resolve)));
     }
     return this.ended.shift() ?? null;
   }

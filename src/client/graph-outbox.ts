@@ -15,6 +15,8 @@ export interface TaskToSend {
   fn: number;
   args: Uint8Array;
   deps: number[];
+  /** The running task that submits it (its tid); 0 = none. */
+  parent: number;
 }
 
 /** One graph message in the making. */
@@ -23,10 +25,10 @@ class Graph {
   private readonly parts: Uint8Array[] = [];
   private bytes = 0;
 
-  constructor(first: number, options: TaskOptions, fifoTimeout: number) {
+  constructor({ cid, parent }: TaskToSend, options: TaskOptions, fifoTimeout: number) {
     this.message = {
       op: 'update-graph',
-      first,
+      first: cid,
       keys: [],
       fn: [],
       args: new Uint8Array(0),
@@ -35,14 +37,16 @@ class Graph {
       depOffsets: [0],
       options,
       fifoTimeout,
-      wants: 'all'
+      wants: 'all',
+      ...(parent === 0 ? {} : { parent })
     };
   }
 
-  takes(cid: number, options: TaskOptions): boolean {
+  takes({ cid, parent }: TaskToSend, options: TaskOptions): boolean {
     const { first, keys } = this.message;
     return (
       this.message.options === options &&
+      (this.message.parent ?? 0) === parent &&
       first + keys.length === cid &&
       keys.length < LIMITS.graphTasks &&
       this.bytes < GRAPH_BYTES
@@ -108,9 +112,9 @@ export class GraphOutbox {
   }
 
   task(task: TaskToSend, options: TaskOptions, fifoTimeout: number): void {
-    if (this.graph?.takes(task.cid, options) !== true) {
+    if (this.graph?.takes(task, options) !== true) {
       this.flush();
-      this.graph = new Graph(task.cid, options, fifoTimeout);
+      this.graph = new Graph(task, options, fifoTimeout);
     }
     this.graph?.add(task);
     if (this.flushing) return;

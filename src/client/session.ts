@@ -15,6 +15,7 @@ import {
   TimeoutError
 } from '../base/errors.ts';
 import type { TaskloomError } from '../base/errors.ts';
+import { executorContext } from '../base/task-context.ts';
 import type { Connection } from '../comm/connection.ts';
 import { DataPool } from '../comm/data.ts';
 import { Requester } from '../comm/rpc.ts';
@@ -399,6 +400,12 @@ export class Session {
     }
   }
 
+  /** Waits for tasks. Where a task waits, its slot is theirs meanwhile. */
+  forTasks<T>(action: () => Promise<T>): Promise<T> {
+    const task = executorContext()?.current();
+    return task ? task.waiting(() => this.alive(action)) : this.alive(action);
+  }
+
   // ---------------------------------------------------------------- functions and futures
 
   /** The number by which graphs speak of a function; told to the scheduler when new. */
@@ -498,7 +505,7 @@ export class Session {
     const waiting = new Set(futures.filter(future => !future.done()).map(future => future.record));
     const total = futures.length;
     if (enough(waiting.size, total - waiting.size)) return Promise.resolve();
-    return this.alive(
+    return this.forTasks(
       () =>
         new Promise<void>((resolve, reject) => {
           const stops: (() => void)[] = [];

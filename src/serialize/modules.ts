@@ -11,6 +11,7 @@
 import { createRequire, isBuiltin, builtinModules } from 'node:module';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { parse } from 'acorn';
+import { sharedTable } from '../base/task-context.ts';
 import type { ModuleRef } from './encode.ts';
 import { scriptOf, inDeno } from './scopes.ts';
 
@@ -103,7 +104,7 @@ function isOwnModule(specifier: string, url: string): boolean {
 }
 
 /** What rebuild.ts has imported here: sent on, it is imported again. */
-export const importedHere = new WeakMap<object, Imported>();
+export const importedHere = sharedTable('imported', () => new WeakMap<object, Imported>());
 
 let builtins = new Map<unknown, Imported>();
 let builtinsLoaded = -1;

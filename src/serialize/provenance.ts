@@ -5,6 +5,7 @@
  * known by a digest on every process it has been to: an instance (or error) that comes back is an
  * instance of the class it left as, and `instanceof` holds.
  */
+import { sharedTable } from '../base/task-context.ts';
 import type { FreeName } from './analyze.ts';
 
 /** Where the first character of a source stands. */
@@ -39,10 +40,10 @@ export interface Origin {
 }
 
 /** The origin of functions rebuilt here. */
-export const origins = new WeakMap<Function, Origin>();
+export const origins = sharedTable('origins', () => new WeakMap<Function, Origin>());
 
-const classes = new Map<string, WeakRef<Function>>();
-const digests = new WeakMap<Function, string>();
+const classes = sharedTable('classes', () => new Map<string, WeakRef<Function>>());
+const digests = sharedTable('digests', () => new WeakMap<Function, string>());
 const forget = new FinalizationRegistry<string>(digest => {
   if (classes.get(digest)?.deref() === undefined) classes.delete(digest);
 });

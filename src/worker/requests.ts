@@ -1,6 +1,7 @@
 /** What the scheduler may ask a worker over its link, by method name. */
 import type { RequestHandler } from '../comm/rpc.ts';
 import type { Log } from '../diagnostics/log.ts';
+import type { ThreadSetup } from './executor/messages.ts';
 import { runOnce } from './executor/run-once.ts';
 import type { LogEntry } from './state/state.ts';
 import type { ThreadStack } from './executor/stacks.ts';
@@ -16,6 +17,7 @@ export interface RequestContext {
   root: string;
   address: string;
   memoryLimit: number;
+  context(): ThreadSetup['context'];
   log: Log;
   history(keys: ReadonlySet<string>): LogEntry[];
   executing(): ExecutingTask[];
@@ -39,6 +41,7 @@ export function requestHandlers(context: RequestContext): ReadonlyMap<string, Re
       root,
       address,
       memoryLimit,
+      context: context.context(),
       onLog: (level, key, text) => log.add(level, `[${key}] ${text}`)
     });
     return wait === false ? null : answer;

@@ -21,6 +21,7 @@ import type {
   WorkerToScheduler
 } from '../protocol/messages.ts';
 import { DataService } from './data-service.ts';
+import type { ThreadSetup } from './executor/messages.ts';
 import { ExecutorPool } from './executor/pool.ts';
 import { Gatherer } from './gatherer.ts';
 import { WorkerMemory } from './memory.ts';
@@ -84,6 +85,7 @@ export class Worker {
   private readonly timers = new Set<ReturnType<typeof setTimeout>>();
   private readonly began = new Map<number, number>();
   private link: Link | null = null;
+  private schedulerAddress = '';
   private state: WorkerState | null = null;
   private events: WorkerEvent[] = [];
   private handling = false;
@@ -140,12 +142,15 @@ export class Worker {
       address,
       store: this.store,
       lastWords: options.lastWords ?? '',
+      context: () => this.taskContext(),
       events: {
         onSuccess: event => this.tell(event),
         onFailure: ({ tid, runId }, error, lane, start, duration) =>
           this.tell({ op: 'execute-failure', tid, runId, error, lane, start, duration }),
         onReturned: (tids, runIds) => this.tell({ op: 'execute-returned', tids, runIds }),
         onKept: (tids, runIds) => this.tell({ op: 'execute-kept', tids, runIds }),
+        onSeceded: (tid, runId, duration) => this.tell({ op: 'secede', tid, runId, duration }),
+        onReschedule: (tid, runId) => this.tell({ op: 'execute-reschedule', tid, runId }),
         onKilled: (tid, runId) => this.tell({ op: 'execution-killed', tid, runId }),
         onBegan: (tid, runId) => this.begin(tid, runId),
         onLog: (level, key, text) => this.log.add(level, key === '' ? text : `[${key}] ${text}`),
@@ -156,6 +161,7 @@ export class Worker {
       root: options.root ?? process.cwd(),
       address,
       memoryLimit,
+      context: () => this.taskContext(),
       log: this.log,
       history: keys => this.state?.history(keys) ?? [],
       executing: () => this.executing(Date.now()),
@@ -180,11 +186,19 @@ export class Worker {
     });
   }
 
+  /** What tasks are told of where they run. */
+  private taskContext(): ThreadSetup['context'] {
+    const { name, nthreads, memoryLimit, token } = this.options;
+    const worker = { name, address: this.address, nthreads, memoryLimit };
+    return { worker, scheduler: { address: this.schedulerAddress, token } };
+  }
+
   // ---------------------------------------------------------------- the scheduler's link
 
   private async register(): Promise<void> {
     const { token } = this.options;
     const schedulerAddress = await this.options.schedulerAddress;
+    this.schedulerAddress = schedulerAddress;
     const hello = new Promise<void>((resolve, reject) => {
       this.greeted = resolve;
       this.refused = reject;
@@ -321,8 +335,8 @@ export class Worker {
       metrics: this.metrics.read({
         managed: this.store.nbytes,
         spilled: this.store.spilled,
-        executing: executing.length,
-        ready: counts.ready + counts.executing - executing.length,
+        executing: executing.length - counts.longRunning,
+        ready: counts.ready + counts.executing + counts.longRunning - executing.length,
         inMemory: this.store.size,
         bandwidth: this.gatherer.bandwidth,
         bytesIn: this.gatherer.receivedBytes + this.data.receivedBytes,

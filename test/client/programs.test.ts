@@ -51,6 +51,12 @@ it('in Node, bundled to one JavaScript file', async () => {
   }
 });
 
+it('whose tasks use the cluster themselves, on single threads', async () => {
+  const inTask = join(root, 'test/client/programs/in-task.ts');
+  const results = [21, 40, 30, 'opened', 'waiter came back', 3, 'inner', 89];
+  expect(await output(process.execPath, [inTask])).toEqual(results);
+});
+
 it('in Deno', async () => {
   const deno = join(root, '.venv/bin/deno');
   expect(existsSync(deno), 'set-up puts Deno into .venv').toBe(true);

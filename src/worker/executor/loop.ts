@@ -5,7 +5,8 @@
  */
 import { receiveMessageOnPort } from 'node:worker_threads';
 import type { MessagePort } from 'node:worker_threads';
-import { WorkerMemoryError } from '../../base/errors.ts';
+import { Reschedule, WorkerMemoryError } from '../../base/errors.ts';
+import { provideExecutor } from '../../base/task-context.ts';
 import { formatBytes } from '../../base/bytes.ts';
 import { LastWords } from '../../config/last-words.ts';
 import { decodeWithCode, loadImports, rebuildFunction } from '../../serialize/rebuild.ts';
@@ -25,6 +26,7 @@ import type {
   ToThread
 } from './messages.ts';
 import { Results } from './results.ts';
+import { RunningTask, Turns } from './turns.ts';
 
 /** Results are sent when so many have gathered, or after so many ms, or so many bytes. */
 const BATCH = 32;
@@ -74,35 +76,50 @@ export class ExecutorLoop {
   private lastSent = 0;
   /** Bytes of inputs and results since garbage was collected. */
   private passed = 0;
-  /** The task whose code runs, and how to fail it from outside (an exception in its callback). */
-  private current: Task | null = null;
-  private failCurrent: ((error: unknown) => void) | null = null;
+  private readonly turns: Turns;
 
   constructor(setup: ThreadSetup, port: MessagePort) {
     this.setup = setup;
     this.port = port;
     this.words = setup.lastWords === '' ? null : new LastWords(setup.lastWords, setup.lane);
     this.live = new LiveValues(setup.liveBytes);
+    const wake = (): void => {
+      if (!this.running) void this.run();
+    };
+    this.turns = new Turns({
+      cells: setup.cells,
+      send: message => this.send(message),
+      wake,
+      onHold: ({ tid, runId }) => this.words?.begin(tid, runId)
+    });
+    const { context } = setup;
+    if (context !== null) provideExecutor({ ...context, current: () => this.turns.current });
     port.on('message', (message: ToThread) => {
       this.receive(message);
-      if (!this.running) void this.run();
+      wake();
     });
   }
 
   /** Key of the running task, or ''. */
   get currentKey(): string {
-    return this.current?.key ?? '';
+    return this.turns.current?.key ?? '';
   }
 
   send(message: FromThread, transfers: ArrayBuffer[] = []): void {
     this.port.postMessage(message, transfers);
   }
 
-  /** An exception nobody caught: the task that runs has failed with it. False when none runs. */
+  /** An exception nobody caught: the task it is of has failed with it. False when there is none. */
   uncaught(error: unknown): boolean {
-    if (this.failCurrent === null) return false;
-    this.failCurrent(error);
+    const fail = this.turns.suspect?.fail ?? null;
+    if (fail === null) return false;
+    fail(error);
     return true;
+  }
+
+  /** The thread ends. */
+  ending(): void {
+    this.turns.ending();
   }
 
   private receive(message: ToThread): void {
@@ -166,24 +183,32 @@ export class ExecutorLoop {
   /** Runs until the queue is empty. */
   private async run(): Promise<void> {
     this.running = true;
-    for (let task = this.next(); task !== null; task = this.next()) {
+    const { turns } = this;
+    for (;;) {
+      const returned = turns.nextReturn();
+      if (returned !== null) {
+        await returned;
+        continue;
+      }
+      const task = this.next();
+      if (task === null) break;
       const { cells } = this.setup;
       if (Atomics.compareExchange(cells, task.cell, task.seq, BEGUN) !== task.seq) continue;
-      Atomics.store(cells, 0, task.seq);
-      this.words?.begin(task.tid, task.runId);
-      this.current = task;
-      const pending = this.execute(task);
-      if (pending !== null) {
+      const running = new RunningTask(turns, task);
+      turns.begin(running);
+      const pending = this.execute(task, running);
+      if (pending === null) turns.end(running);
+      else {
         this.flush();
-        await pending;
+        await turns.untilFree(running, pending);
       }
-      this.current = null;
-      Atomics.store(cells, 0, 0);
       this.flushIfDue();
       this.collectIfDue(task);
+      // Else a thread that is always busy would never hear what they wait for.
+      if (turns.anyAway) await new Promise(resolve => setImmediate(resolve));
     }
     // While it had more to run, the next task's note was written over the last one's.
-    this.words?.rest();
+    if (!turns.anyAway) this.words?.rest();
     this.running = false;
   }
 
@@ -225,9 +250,9 @@ export class ExecutorLoop {
   }
 
   /** Null when it has ended; a promise when it goes on. */
-  private execute(task: Task): Promise<void> | null {
+  private execute(task: Task, running: RunningTask): Promise<void> | null {
     if (task.announce) this.send({ op: 'began', seq: task.seq });
-    const start = performance.now();
+    const { start } = running;
     let call: Call | Promise<Call>;
     try {
       call = this.prepare(task);
@@ -236,45 +261,58 @@ export class ExecutorLoop {
       return null;
     }
     return call instanceof Promise
-      ? this.callLater(task, start, call)
-      : this.call(task, start, call);
+      ? this.callLater(task, running, call)
+      : this.call(task, running, call);
   }
 
-  private async callLater(task: Task, start: number, preparing: Promise<Call>): Promise<void> {
+  private async callLater(
+    task: Task,
+    running: RunningTask,
+    preparing: Promise<Call>
+  ): Promise<void> {
     let call: Call;
     try {
       call = await preparing;
     } catch (error) {
-      this.failToStart(task, start, error);
+      this.failToStart(task, running.start, error);
+      this.turns.end(running);
       return;
     }
-    await this.call(task, start, call);
+    const pending = this.call(task, running, call);
+    if (pending === null) this.turns.end(running);
+    else await pending;
   }
 
-  private call(task: Task, start: number, { fn, args }: Call): Promise<void> | null {
+  private call(task: Task, running: RunningTask, { fn, args }: Call): Promise<void> | null {
     let value: unknown;
     try {
-      value = fn(...args);
+      value = this.turns.call(running, () => fn(...args));
     } catch (error) {
-      this.fail(task, start, userFailure(error));
+      this.threw(task, running.start, error);
       return null;
     }
-    if (isThenable(value)) return this.settle(task, start, value);
-    this.succeed(task, start, value);
+    if (isThenable(value)) return this.settle(task, running, value);
+    this.succeed(task, running.start, value);
     return null;
   }
 
-  private async settle(task: Task, start: number, value: PromiseLike<unknown>): Promise<void> {
+  private async settle(
+    task: Task,
+    running: RunningTask,
+    value: PromiseLike<unknown>
+  ): Promise<void> {
     const uncaught = new Promise<never>((_resolve, reject) => {
-      this.failCurrent = reject;
+      running.fail = reject;
     });
     try {
-      this.succeed(task, start, await Promise.race([value, uncaught]));
+      this.succeed(task, running.start, await Promise.race([value, uncaught]));
     } catch (error) {
-      this.fail(task, start, userFailure(error));
-    } finally {
-      this.failCurrent = null;
+      this.threw(task, running.start, error);
     }
+    // The loop is not waiting for one that is away.
+    if (running.away) this.flush();
+    this.turns.end(running);
+    if (!this.running && !this.turns.anyAway) this.words?.rest();
   }
 
   /** Function and arguments; a promise when modules must be imported first. */
@@ -372,6 +410,11 @@ export class ExecutorLoop {
           : `The result of task ${task.key} cannot leave its executor`;
       this.fail(task, start, ownFailure(error, what));
     }
+  }
+
+  private threw(task: Task, start: number, error: unknown): void {
+    if (error instanceof Reschedule) this.send({ op: 'reschedule', seq: task.seq });
+    else this.fail(task, start, userFailure(error));
   }
 
   private failToStart(task: Task, start: number, error: unknown): void {

@@ -6,6 +6,7 @@
  * while the task has not begun. Whoever replaces the number first has it: the thread (BEGUN) to run
  * it, or the control thread (TAKEN) to take it back. Cell 0 holds the number of the running task.
  */
+import type { TaskWorker } from '../../base/task-context.ts';
 import type { Family } from '../../serialize/value.ts';
 
 export const BEGUN = -1;
@@ -27,6 +28,8 @@ export interface ThreadSetup {
   /** Which of the worker's threads it is, and the file in which it notes what it runs, or ''. */
   lane: number;
   lastWords: string;
+  /** For what tasks ask of their executor; null: nothing. */
+  context: { worker: TaskWorker; scheduler: { address: string; token: string } } | null;
 }
 
 /** A value that the thread does not have yet. */
@@ -112,6 +115,22 @@ export interface LackingMessage {
   op: 'lacking';
   seqs: number[];
 }
+/** The task goes on and has left its slot, after so many ms. */
+export interface SecededMessage {
+  op: 'seceded';
+  seq: number;
+  duration: number;
+}
+/** A task that had left has the thread to itself again. */
+export interface RejoinedMessage {
+  op: 'rejoined';
+  seq: number;
+}
+/** The task threw Reschedule. */
+export interface RescheduleMessage {
+  op: 'reschedule';
+  seq: number;
+}
 /** Text that a task wrote. */
 export interface LogMessage {
   op: 'log';
@@ -123,4 +142,12 @@ export interface LogMessage {
 export interface ReadyMessage {
   op: 'ready';
 }
-export type FromThread = ReadyMessage | ResultBatch | BeganMessage | LackingMessage | LogMessage;
+export type FromThread =
+  | ReadyMessage
+  | ResultBatch
+  | BeganMessage
+  | LackingMessage
+  | SecededMessage
+  | RejoinedMessage
+  | RescheduleMessage
+  | LogMessage;

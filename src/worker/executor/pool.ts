@@ -10,7 +10,7 @@ import { packFrames } from '../../serialize/value.ts';
 import { formatBytes } from '../../base/bytes.ts';
 import type { ExecuteSuccess } from '../state/events.ts';
 import type { StoredValue, ValueStore } from '../store.ts';
-import type { FromThread, ResultBatch, SentFunction } from './messages.ts';
+import type { FromThread, ResultBatch, SentFunction, ThreadSetup } from './messages.ts';
 import { framesOf } from './results.ts';
 import { stacksOf } from './stacks.ts';
 import type { ThreadStack } from './stacks.ts';
@@ -57,6 +57,10 @@ export interface PoolEvents {
     duration: number
   ): void;
   onReturned(tids: number[], runIds: number[]): void;
+  /** It has left its slot after so many ms, and goes on. */
+  onSeceded(tid: number, runId: number, duration: number): void;
+  /** It threw Reschedule. */
+  onReschedule(tid: number, runId: number): void;
   /** Recalled, and not given back. */
   onKept(tids: number[], runIds: number[]): void;
   onKilled(tid: number, runId: number): void;
@@ -76,6 +80,8 @@ export interface PoolOptions {
   /** File in which threads note what they run; absent or '' = nowhere. */
   lastWords?: string;
   events: PoolEvents;
+  /** What tasks are told of their worker, once it is registered; null: nothing. */
+  context?: () => ThreadSetup['context'];
   /** Another file for the threads to run, for tests. */
   entry?: URL;
 }
@@ -109,6 +115,7 @@ export class ExecutorPool {
 
   private start(lane: number): ExecutorThread {
     const { nthreads, memoryLimit, root, address } = this.options;
+    const context = this.options.context?.() ?? null;
     const tenth = memoryLimit === 0 ? LIVE_BYTES : (memoryLimit * 0.1) / nthreads;
     const garbage = (memoryLimit * GARBAGE_SHARE) / nthreads;
     return new ExecutorThread({
@@ -119,6 +126,7 @@ export class ExecutorPool {
         address,
         memoryLimit,
         liveBytes: Math.min(LIVE_BYTES, tenth),
+        context,
         lane,
         lastWords: this.options.lastWords ?? '',
         garbageBytes: memoryLimit === 0 ? 0 : Math.max(LEAST_GARBAGE, garbage)
@@ -343,6 +351,22 @@ export class ExecutorPool {
       }
       case 'lacking':
         return this.sendAgain(thread, message.seqs);
+      case 'seceded': {
+        const task = thread.move(message.seq, true);
+        if (task === undefined) return;
+        this.options.events.onSeceded(task.tid, task.runId, message.duration);
+        if (thread.queue.size === 0) this.balance(thread);
+        return;
+      }
+      case 'rejoined':
+        thread.move(message.seq, false);
+        return;
+      case 'reschedule': {
+        const task = thread.finish(message.seq);
+        if (task === undefined) return;
+        this.tasks.delete(task.tid);
+        return this.options.events.onReschedule(task.tid, task.runId);
+      }
       case 'log':
         return this.options.events.onLog(message.level, message.key, message.text);
     }
@@ -431,10 +455,10 @@ export class ExecutorPool {
     }
     this.threads[thread.lane] = this.start(thread.lane);
     const returned: Handed[] = [];
-    for (const task of death.running === null ? death.others : [death.running, ...death.others]) {
+    for (const task of [...death.running, ...death.others]) {
       this.forget(task.tid);
       if (this.killing.delete(task.tid)) events.onKilled(task.tid, task.runId);
-      else if (task !== death.running || death.killed) returned.push(task);
+      else if (!death.running.includes(task) || death.killed) returned.push(task);
       else this.blame(thread, task, death);
     }
     if (returned.length > 0) {

@@ -4,7 +4,7 @@
  */
 import type { ErrorRecord } from '../../protocol/messages.ts';
 import { packFrames } from '../../serialize/value.ts';
-import type { FromThread } from './messages.ts';
+import type { FromThread, ThreadSetup } from './messages.ts';
 import { framesOf } from './results.ts';
 import { ExecutorThread } from './thread.ts';
 import type { Death } from './thread.ts';
@@ -17,6 +17,7 @@ export interface RunOptions {
   address: string;
   /** Bytes; 0 = no limit. */
   memoryLimit: number;
+  context: ThreadSetup['context'];
   onLog(level: 'info' | 'error', key: string, text: string): void;
 }
 
@@ -24,7 +25,7 @@ const KEY = 'run';
 
 /** packFrames of the result, or why there is none. */
 export function runOnce(options: RunOptions): Promise<Uint8Array | { error: ErrorRecord }> {
-  const { address, root, memoryLimit } = options;
+  const { address, root, memoryLimit, context } = options;
   return new Promise(resolve => {
     const end = (answer: Uint8Array | { error: ErrorRecord }): void => {
       void thread.close();
@@ -35,7 +36,16 @@ export function runOnce(options: RunOptions): Promise<Uint8Array | { error: Erro
     const thread = new ExecutorThread({
       lane: 0,
       capacity: 1,
-      setup: { root, address, memoryLimit, liveBytes: 0, garbageBytes: 0, lane: 0, lastWords: '' },
+      setup: {
+        root,
+        address,
+        memoryLimit,
+        liveBytes: 0,
+        garbageBytes: 0,
+        lane: 0,
+        lastWords: '',
+        context
+      },
       heapMb: 0,
       onMessage: (_thread, message: FromThread) => {
         if (message.op === 'log') options.onLog(message.level, message.key, message.text);

@@ -27,6 +27,7 @@ function forward(level: 'info' | 'error'): Write {
   }) as Write;
 }
 
+process.once('exit', () => loop.ending());
 process.stdout.write = forward('info');
 process.stderr.write = forward('error');
 

@@ -20,13 +20,14 @@ export interface Handed {
   /** 1: say when it begins. */
   announce: boolean;
   seq: number;
+  /** -1: it has left its slot once, and cannot be taken back any more. */
   cell: number;
 }
 
 /** How a thread ended. */
 export interface Death {
-  /** The task whose code ran, or null. */
-  running: Handed | null;
+  /** The task whose code ran; several when nobody knows which of them it was. */
+  running: Handed[];
   /** Those that had not begun, or whose results were lost with the thread. */
   others: Handed[];
   outOfMemory: boolean;
@@ -68,6 +69,8 @@ export class ExecutorThread {
   readonly lane: number;
   /** What is handed over and not finished, by sequence number, in the order of handing over. */
   readonly queue = new Map<number, Handed>();
+  /** Tasks that have left their slot and go on. */
+  readonly away = new Map<number, Handed>();
   /** Values that are live in the thread, as far as is known here. */
   readonly live = new Set<number>();
   readonly known = new Set<number>();
@@ -190,22 +193,36 @@ export class ExecutorThread {
 
   /** Takes a task back if it has not begun. */
   recall(task: Handed): boolean {
-    if (!this.queue.has(task.seq)) return false;
+    if (task.cell < 0 || !this.queue.has(task.seq)) return false;
     const taken = Atomics.compareExchange(this.cells, task.cell, task.seq, TAKEN) === task.seq;
     if (taken) this.finish(task.seq);
     return taken;
   }
 
   hasBegun(task: Handed): boolean {
-    return Atomics.load(this.cells, task.cell) === BEGUN;
+    return task.cell < 0 || Atomics.load(this.cells, task.cell) === BEGUN;
   }
 
   /** The task is over; its cell can serve another. */
   finish(seq: number): Handed | undefined {
-    const task = this.queue.get(seq);
+    const task = this.queue.get(seq) ?? this.away.get(seq);
     if (task === undefined) return undefined;
     this.queue.delete(seq);
-    this.freeCells.push(task.cell);
+    this.away.delete(seq);
+    if (task.cell >= 0) this.freeCells.push(task.cell);
+    return task;
+  }
+
+  /** The task has left its slot, or come back to it. */
+  move(seq: number, leaves: boolean): Handed | undefined {
+    const [from, to] = leaves ? [this.queue, this.away] : [this.away, this.queue];
+    const task = from.get(seq);
+    if (task === undefined) return undefined;
+    from.delete(seq);
+    to.set(seq, task);
+    // Any number may be away: none of them keeps a cell.
+    if (task.cell >= 0) this.freeCells.push(task.cell);
+    task.cell = -1;
     return task;
   }
 
@@ -218,6 +235,7 @@ export class ExecutorThread {
   /** Ends the thread and nobody is told. */
   async close(): Promise<void> {
     this.queue.clear();
+    this.away.clear();
     this.worker.removeAllListeners('exit');
     this.worker.removeAllListeners('message');
     await this.worker.terminate();
@@ -225,15 +243,15 @@ export class ExecutorThread {
 
   private ended(exitCode: number): void {
     const current = Atomics.load(this.cells, 0);
-    let running: Handed | null = null;
-    const others: Handed[] = [];
-    for (const task of this.queue.values()) {
-      if (task.seq === current) running = task;
-      else others.push(task);
-    }
     const { outOfMemory, killed, error } = this;
+    const all = [...this.queue.values(), ...this.away.values()];
+    let running = all.filter(task => task.seq === current);
+    // Nothing ran in a slot: it was one of those that have left theirs.
+    if (running.length === 0 && !killed) running = [...this.away.values()];
+    const others = all.filter(task => !running.includes(task));
     const stillborn = !this.ready && !killed;
     this.queue.clear();
+    this.away.clear();
     this.options.onDeath(this, {
       running,
       others,

@@ -392,6 +392,7 @@ function executionBegan(core: WorkerCore, event: ExecutionBegan): void {
 function secede(core: WorkerCore, event: Secede): void {
   const task = core.tasks.get(event.tid);
   if (task === undefined || task.execution === 0 || task.execution !== event.runId) return;
+  if (core.longRunning.has(task)) return;
   task.took = event.duration;
   learnDuration(core, task.fn, event.duration);
   core.recommend(task, 'long-running');

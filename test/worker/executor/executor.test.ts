@@ -329,6 +329,8 @@ test('threads that cannot start are not tried for ever', async () => {
         onSuccess: nothing,
         onFailure: nothing,
         onReturned: nothing,
+        onSeceded: nothing,
+        onReschedule: nothing,
         onKept: nothing,
         onKilled: nothing,
         onBegan: nothing,

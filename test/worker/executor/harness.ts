@@ -12,6 +12,7 @@ export type Outcome =
   | { kind: 'value'; value: unknown; lane: number; type: string; inline: Uint8Array | null }
   | { kind: 'error'; error: ErrorRecord }
   | { kind: 'returned' }
+  | { kind: 'rescheduled' }
   | { kind: 'killed' };
 
 /** Stands for a dependency inside arguments. */
@@ -28,6 +29,8 @@ export class Harness {
   readonly log: string[] = [];
   private readonly waiting = new Map<number, (outcome: Outcome) => void>();
   private readonly beginnings = new Map<number, () => void>();
+  /** Left their slots, in this order. */
+  readonly seceded: number[] = [];
   /** Recalled in vain. */
   readonly kept: number[] = [];
   private tid = 1000;
@@ -41,6 +44,10 @@ export class Harness {
       root: process.cwd(),
       address: 'http://127.0.0.1:1',
       store: this.store,
+      context: () => ({
+        worker: { name: 'w', address: 'http://127.0.0.1:1', nthreads, memoryLimit },
+        scheduler: { address: '', token: '' }
+      }),
       events: {
         onSuccess: event =>
           event.tids.forEach((tid, i) => {
@@ -51,6 +58,8 @@ export class Harness {
           }),
         onFailure: (task, error) => settle(task.tid, { kind: 'error', error }),
         onReturned: tids => tids.forEach(tid => settle(tid, { kind: 'returned' })),
+        onSeceded: tid => this.seceded.push(tid),
+        onReschedule: tid => settle(tid, { kind: 'rescheduled' }),
         onKept: tids => this.kept.push(...tids),
         onKilled: tid => settle(tid, { kind: 'killed' }),
         onBegan: tid => this.beginnings.get(tid)?.(),

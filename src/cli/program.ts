@@ -45,6 +45,7 @@ ${EXIT_CODES}`
   addScheduler(program);
   addWorker(program);
   addCluster(program);
+  addDump(program);
   addHidden(program);
   program
     .command('version')
@@ -214,6 +215,31 @@ Examples:
     .argument('<cluster>', "the cluster's name, id or address")
     .addHelpText('after', '\nExample:\n  taskloom cluster dashboard local-7f3a')
     .action(async target => (await import('./cluster.ts')).printDashboard(target));
+}
+
+function addDump(program: Command): void {
+  const dump = program
+    .command('dump')
+    .description("write a cluster's state into a file, without values and token")
+    .argument('<cluster>', "the cluster's name, id or address")
+    .argument('<file>', 'where to write it')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  taskloom dump lab lab.dump\n  taskloom dump show lab.dump'
+    )
+    .action(async (target, file) => (await import('./dump.ts')).takeDump(target, file));
+  dump
+    .command('show')
+    .description('print a summary of a file, or all it has of a key or worker; needs no cluster')
+    .argument('<file>', 'a file that dump take or client.dumpClusterState wrote')
+    .option('--key <key>', 'all that is known of this task')
+    .option('--worker <name>', 'all that is known of this worker, by name or address')
+    .option('--story <key>', 'the steps of this task on scheduler and workers')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  taskloom dump show lab.dump\n  taskloom dump show lab.dump --story sum-1'
+    )
+    .action(async (file, options) => (await import('./dump.ts')).showDump(file, options));
 }
 
 /** What other programs start: not for people, so not in the help. */

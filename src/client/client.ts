@@ -19,7 +19,7 @@ import {
   unpackFrames
 } from '../serialize/value.ts';
 import type { Serialized } from '../serialize/value.ts';
-import { fetchCallStacks, fetchVersions } from './diagnostics.ts';
+import { fetchCallStacks, fetchVersions, writeDump } from './diagnostics.ts';
 import type { CallStack, Member, StoryLine } from './diagnostics.ts';
 import { errorOf, localRecord } from './failure.ts';
 import { Future } from './future.ts';
@@ -464,6 +464,14 @@ export class Client {
   ): Promise<CallStack[]> {
     const keys = futures === undefined ? null : [...futures].map(keyOf);
     return fetchCallStacks(this.session, keys, options.timeout ?? 2);
+  }
+  /**
+   * Writes the state of scheduler and workers, stories, logs, versions and settings into a file, for
+   * `taskloom dump show FILE`. Values and the token are not in it.
+   */
+  async dumpClusterState(file: string): Promise<void> {
+    this.session.mustBeOpen();
+    await writeDump(this.session, file);
   }
   /** The cluster and its workers (`members`, by address). */
   async schedulerInfo(): Promise<SchedulerInfo> {

@@ -2,7 +2,9 @@
  * What a client can be told of the inside of its cluster: call stacks. The questions go
  * to the scheduler, which asks the workers.
  */
+import { writeFile } from 'node:fs/promises';
 import { VersionMismatchError } from '../base/errors.ts';
+import { fetchDump } from '../deploy/api.ts';
 import { mismatch } from '../protocol/versions.ts';
 import type { Member, Versions } from '../protocol/versions.ts';
 import type { Session } from './session.ts';
@@ -55,4 +57,10 @@ export async function fetchVersions(session: Session, check: boolean): Promise<M
   const different = check ? mismatch(members) : null;
   if (different !== null) throw new VersionMismatchError(different);
   return members;
+}
+
+/** Writes a dump of the cluster; the file is the user's alone. */
+export async function writeDump(session: Session, file: string): Promise<void> {
+  const bytes = await session.alive(() => fetchDump(session.access));
+  await writeFile(file, bytes, { mode: 0o600 });
 }

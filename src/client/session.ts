@@ -284,6 +284,11 @@ export class Session {
     });
   }
 
+  /** Where its scheduler is and how to be let in. */
+  get access(): { address: string; token: string } {
+    return { address: this.address, token: this.options.token };
+  }
+
   get isOpen(): boolean {
     return this.ended === null;
   }

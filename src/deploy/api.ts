@@ -24,6 +24,9 @@ export interface SchedulerAccess {
   token: string;
 }
 
+/** ms for a dump: a large cluster takes long to write itself down. */
+const DUMP_LIMIT_MS = 300_000;
+
 export function fetchInfo(access: SchedulerAccess, timeoutMs = 5000): Promise<ClusterFacts> {
   return call<ClusterFacts>(access, 'GET', '/api/info', undefined, timeoutMs);
 }
@@ -42,6 +45,24 @@ export async function requestClose(access: SchedulerAccess, reason: string): Pro
 
 export function fetchLogs(access: SchedulerAccess): Promise<ClusterLogs> {
   return call<ClusterLogs>(access, 'GET', '/api/logs', undefined, 10_000);
+}
+
+/** The cluster's state as the bytes of a dump file. */
+export async function fetchDump({ address, token }: SchedulerAccess): Promise<Uint8Array> {
+  let response: Response;
+  try {
+    response = await fetch(`${address}/api/dump`, {
+      headers: { Authorization: `Bearer ${token}` },
+      signal: AbortSignal.timeout(DUMP_LIMIT_MS)
+    });
+    if (response.status === 401) throw new AuthenticationError(address);
+    if (response.ok) return new Uint8Array(await response.arrayBuffer());
+  } catch (cause) {
+    if (cause instanceof AuthenticationError) throw cause;
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new CommClosedError(`Cannot get a dump from ${address}: ${why}.`, { cause });
+  }
+  throw new TaskloomError('DUMP', `${address} gives no dump (status ${response.status}).`);
 }
 
 async function call<Result>(

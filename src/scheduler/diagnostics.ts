@@ -5,6 +5,10 @@
 import { hostname } from 'node:os';
 import type { RequestHandler } from '../comm/rpc.ts';
 import type { Scheduler } from './scheduler.ts';
+import { packDump } from '../diagnostics/dump.ts';
+import { DUMP_FORMAT, DUMP_VERSION } from '../protocol/dump.ts';
+import type { ClusterDump, DumpedWorkerState } from '../protocol/dump.ts';
+import { dumpState } from './state/dump.ts';
 import { explain } from './state/explain.ts';
 
 /** Methods that are the same for all clients. */
@@ -114,4 +118,35 @@ async function callStacks(
     })
   );
   return answers.flat();
+}
+
+/** ms to wait for a worker's part of a dump. */
+const DUMP_MS = 10_000;
+
+/** Everything that this cluster knows of itself but values and secrets, as the bytes of a file. */
+export async function clusterDump(scheduler: Scheduler): Promise<Uint8Array> {
+  const { options, state, id, address } = scheduler;
+  const { token, log: _log, name, kind, ...settings } = options;
+  // Taken at one moment; what workers add is from shortly after.
+  const own = dumpState(state);
+  const asked = [...scheduler.workers.values()].map(async ({ register, requester }) => {
+    const told = requester.request('dump', {}, DUMP_MS) as Promise<DumpedWorkerState>;
+    return [register.name, await told.catch((error: Error) => error.message)] as const;
+  });
+  const dump: ClusterDump = {
+    format: DUMP_FORMAT,
+    version: DUMP_VERSION,
+    takenAt: Date.now(),
+    cluster: { id, name, kind, address, startedAt: scheduler.startedAt },
+    settings,
+    versions: scheduler.versions.list(),
+    scheduler: own,
+    workers: Object.fromEntries(await Promise.all(asked)),
+    nannies: [...scheduler.nannies.values()].map(({ register, status }) => {
+      const { nanny, host, pid } = register;
+      return { nanny, host, pid, status };
+    }),
+    logs: (await scheduler.logs(10_000)).logs
+  };
+  return packDump(dump, [token]);
 }

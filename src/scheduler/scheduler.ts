@@ -43,6 +43,7 @@ import type {
 import { FeedServer } from './feed-server.ts';
 import { VersionBook } from './versions.ts';
 import { LOGIN_PAGE } from './login-page.ts';
+import { clusterDump } from './diagnostics.ts';
 import { NEEDS_WORKERS, clientMethods } from './methods.ts';
 import { Liveness, LIVENESS_DEFAULTS } from './state/liveness.ts';
 import type { LivenessOptions } from './state/liveness.ts';
@@ -123,7 +124,7 @@ export class Scheduler {
   private readonly liveness: Liveness;
   private readonly exits = new Map<string, WorkerExited>();
   private readonly awaited = new Map<string, (exit: WorkerExited | null) => void>();
-  private readonly startedAt = Date.now();
+  readonly startedAt = Date.now();
   private readonly heldBack: (() => void)[] = [];
   private ticker: NodeJS.Timeout | null = null;
   private resolveFinished: (reason: string) => void = () => undefined;
@@ -276,6 +277,11 @@ export class Scheduler {
     server.link('/feed', socket => this.feed.open(socket), true);
     server.route('GET', '/api/info', () => ({ status: 200, body: this.info() }));
     server.route('GET', '/api/logs', async () => ({ status: 200, body: await this.logs() }));
+    server.route('GET', '/api/dump', async () => ({
+      status: 200,
+      body: await clusterDump(this),
+      type: 'application/gzip'
+    }));
     server.route('POST', '/api/scale', async request => {
       const { workers } = (request.body ?? {}) as { workers?: unknown };
       await this.scale(workers);

@@ -3,7 +3,8 @@ import type { RequestHandler } from '../comm/rpc.ts';
 import type { Log } from '../diagnostics/log.ts';
 import type { ThreadSetup } from './executor/messages.ts';
 import { runOnce } from './executor/run-once.ts';
-import type { LogEntry } from './state/state.ts';
+import type { LogEntry, WorkerTask } from './state/state.ts';
+import type { DumpedWorkerState } from '../protocol/dump.ts';
 import type { ThreadStack } from './executor/stacks.ts';
 
 export interface ExecutingTask {
@@ -19,7 +20,10 @@ export interface RequestContext {
   memoryLimit: number;
   context(): ThreadSetup['context'];
   log: Log;
-  history(keys: ReadonlySet<string>): LogEntry[];
+  /** null: of all keys. */
+  history(keys: ReadonlySet<string> | null): LogEntry[];
+  tasks(): Iterable<Readonly<WorkerTask>>;
+  info(): Record<string, unknown>;
   executing(): ExecutingTask[];
   stacks(timeoutMs: number): Promise<Map<number, ThreadStack>>;
 }
@@ -31,7 +35,7 @@ interface RunParams {
   wait?: boolean;
 }
 
-/** `run`, `logs`, `story`, `executing`, `call-stack`. */
+/** `run`, `logs`, `story`, `executing`, `call-stack`, `dump`. */
 export function requestHandlers(context: RequestContext): ReadonlyMap<string, RequestHandler> {
   const { log, root, address, memoryLimit } = context;
   const run = ({ blob, args, wait }: RunParams): unknown => {
@@ -50,6 +54,7 @@ export function requestHandlers(context: RequestContext): ReadonlyMap<string, Re
     ['run', run],
     ['logs', ({ n }: { n?: number }) => log.tail(n)],
     ['story', ({ keys }: { keys: string[] }) => context.history(new Set(keys))],
+    ['dump', () => dumpWorker(context)],
     ['executing', () => context.executing()],
     ['call-stack', ({ timeoutMs }: { timeoutMs: number }) => callStack(context, timeoutMs)]
   ]);
@@ -61,4 +66,17 @@ async function callStack(context: RequestContext, timeoutMs: number): Promise<ob
   const stacks = await context.stacks(timeoutMs);
   const seen = running.filter(({ tid }) => stacks.has(tid));
   return seen.map(({ tid, key, forMs }) => ({ key, forMs, ...stacks.get(tid) }));
+}
+
+/** Tasks in a dump: an answer must fit into a frame. */
+const DUMPED_TASKS = 100_000;
+
+function dumpWorker(context: RequestContext): DumpedWorkerState {
+  const tasks: DumpedWorkerState['tasks'] = [];
+  let taskCount = 0;
+  for (const { tid, key, state, runId, nbytes } of context.tasks()) {
+    if (++taskCount <= DUMPED_TASKS) tasks.push({ tid, key, state, runId, nbytes });
+  }
+  const executing = context.executing().map(({ key, forMs }) => ({ key, forMs }));
+  return { info: context.info(), tasks, taskCount, executing, history: context.history(null) };
 }

@@ -164,6 +164,8 @@ export class Worker {
       context: () => this.taskContext(),
       log: this.log,
       history: keys => this.state?.history(keys) ?? [],
+      tasks: () => this.state?.tasks.values() ?? [],
+      info: () => this.info(),
       executing: () => this.executing(Date.now()),
       stacks: timeoutMs => this.pool.stacks(timeoutMs)
     });
@@ -433,7 +435,7 @@ export class Worker {
     }));
   }
 
-  private info(): object {
+  private info(): Record<string, unknown> {
     const { name, nthreads, memoryLimit, nanny } = this.options;
     return {
       name,

@@ -76,8 +76,9 @@ test('rejoin waits until the thread is free, and then has it alone', async () =>
     const place = Symbol.for('taskloom.executor');
     const task = (globalThis as unknown as Record<symbol, Context>)[place]!.current();
     globalThis.notes = [];
+    globalThis.gates = {};
     task.secede();
-    await new Promise(resolve => setTimeout(resolve, 5));
+    await new Promise<void>(resolve => (globalThis.gates['x'] = resolve));
     globalThis.notes.push('asks');
     await task.rejoin();
     globalThis.notes.push('is back');
@@ -87,6 +88,7 @@ test('rejoin waits until the thread is free, and then has it alone', async () =>
   };
   const note = async (text: string): Promise<void> => {
     globalThis.notes.push(`${text} begins`);
+    globalThis.gates[text]?.();
     await new Promise(resolve => setTimeout(resolve, 30));
     globalThis.notes.push(`${text} ends`);
   };

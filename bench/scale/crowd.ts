@@ -96,7 +96,8 @@ async function join(index: number): Promise<void> {
     tids: [],
     keys: [],
     nbytes: [],
-    types: []
+    types: [],
+    running: []
   });
   await hello;
 }

@@ -83,7 +83,8 @@ const SHAPES: Record<string, Shape> = {
       tids: 'numbers',
       keys: 'texts',
       nbytes: 'numbers',
-      types: 'texts'
+      types: 'texts',
+      running: 'texts'
     },
     columns: ['tids', 'keys', 'nbytes', 'types']
   },

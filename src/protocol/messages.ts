@@ -283,6 +283,8 @@ export interface RegisterWorker {
   keys: string[];
   nbytes: number[];
   types: string[];
+  /** Keys of tasks that it runs (or has run) for that scheduler, and would go on with. */
+  running: string[];
 }
 
 export interface TasksFinished {

@@ -414,8 +414,8 @@ export class Scheduler {
         const link: WorkerLink = { connection, requester, register: first, givenUp: null };
         const before = [...this.workers].find(([, one]) => sameProcess(one.register, first));
         this.workers.set(id, link);
-        const { epoch, tids, keys, nbytes, types } = first;
-        const held = { epoch, tids, keys, nbytes, types };
+        const { epoch, tids, keys, nbytes, types, running } = first;
+        const held = { epoch, tids, keys, nbytes, types, running };
         this.apply({ type: 'add-worker', worker: id, facts: first, held });
         if (before !== undefined) this.replaced(before[0], before[1]);
         this.options.onWorkers?.(this.state.workers.size);

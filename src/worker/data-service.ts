@@ -31,6 +31,8 @@ export interface DataHead {
 }
 
 export interface DataServiceOptions {
+  /** Of the scheduler whose numbers it speaks; '' = any. */
+  epoch: string;
   store: ValueStore;
   /** Bytes; 0 = no limit. */
   memoryLimit: number;
@@ -54,7 +56,13 @@ export class DataService {
   }
 
   readonly handle = async (message: DataMessage, socket: Socket): Promise<DataMessage> => {
-    const { op } = message.head;
+    const { op, epoch } = message.head;
+    // It speaks the numbers of a scheduler that we do not know yet, or know no more: later.
+    const foreign = this.options.epoch !== '' && typeof epoch === 'string';
+    if (foreign && epoch !== this.options.epoch) {
+      if (op === 'get-data') return { head: { busy: true }, frames: [] };
+      throw new ProtocolError('The scheduler that gave these numbers is gone.');
+    }
     if (op === 'get-data') return this.get(message, socket);
     if (op === 'put-data') return this.put(message);
     throw new ProtocolError(`A worker's data link does not know ${JSON.stringify(op)}.`);

@@ -15,6 +15,8 @@ const TRANSFER = STREAM_KINDS.indexOf('transfer');
 
 export interface GathererOptions {
   token: string;
+  /** Of the scheduler whose numbers it speaks. */
+  epoch: string;
   store: ValueStore;
   onEvent(event: GatherSuccess | GatherBusy | GatherFailure): void;
   /** Bars for the task stream. */
@@ -75,7 +77,10 @@ export class Gatherer {
   ): Promise<GatherSuccess | GatherBusy> {
     const address = this.addresses.get(worker);
     if (address === undefined) throw new Error('it is not in the table of workers');
-    const answer = await this.pool.request(address, { head: { op: 'get-data', tids }, frames: [] });
+    const answer = await this.pool.request(address, {
+      head: { op: 'get-data', epoch: this.options.epoch, tids },
+      frames: []
+    });
     if (answer.head['busy'] === true) return { op: 'gather-busy', worker };
     const values = readValues(answer);
     const event: GatherSuccess = { op: 'gather-success', worker, tids: [], nbytes: [], types: [] };

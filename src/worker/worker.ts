@@ -1,42 +1,50 @@
 /**
  * A worker's shell: the control thread. Carries out what the state asks for (executors, peers, the
- * scheduler) and tells the state what happens. User code never runs in this thread. A worker that
- * loses its scheduler ends: its nanny or whoever made it decides what follows.
+ * scheduler) and tells the state what happens. User code never runs in this thread.
+ *
+ * A worker that loses its scheduler goes on with what it has and dials again. To the scheduler that
+ * greets it, it is a worker with values: all that works under the numbers of the one before (state,
+ * executor pool, transfers) is made anew, values and running executions are taken over. Without a
+ * scheduler for long it ends: its nanny or whoever made it decides what follows.
  */
 import { hostname } from 'node:os';
-import { CommClosedError, ProtocolVersionError, TimeoutError } from '../base/errors.ts';
-import type { CloseReason, Connection } from '../comm/connection.ts';
-import { versionError } from '../comm/refusal.ts';
 import { answerRequest } from '../comm/rpc.ts';
 import type { RequestHandler } from '../comm/rpc.ts';
 import { CommServer } from '../comm/server.ts';
-import { dial } from '../comm/websocket.ts';
 import { ownVersions, packageVersion } from '../config/runtime.ts';
 import { Log } from '../diagnostics/log.ts';
-import { CLOSE, LIMITS, PROTOCOL_VERSION } from '../protocol/limits.ts';
+import { PROTOCOL_VERSION } from '../protocol/limits.ts';
 import type {
+  RegisterWorker,
   SchedulerToWorker,
   WorkerHello,
-  WorkersChanged,
-  WorkerToScheduler
+  WorkersChanged
 } from '../protocol/messages.ts';
 import { DataService } from './data-service.ts';
 import type { ThreadSetup } from './executor/messages.ts';
+import { Orphans } from './executor/orphans.ts';
 import { ExecutorPool } from './executor/pool.ts';
+import type { PoolEvents, TaskToRun } from './executor/pool.ts';
 import { Gatherer } from './gatherer.ts';
 import { WorkerMemory } from './memory.ts';
 import { ProcessMetrics } from './metrics.ts';
 import { requestHandlers } from './requests.ts';
 import type { ExecutingTask } from './requests.ts';
+import type { DataLost, Pause, PutData, Unpause } from './state/events.ts';
 import { WorkerState } from './state/state.ts';
 import type { Instruction, WorkerEvent } from './state/state.ts';
-import type { ValueStore } from './store.ts';
 import type { MemorySettings } from './state/memory.ts';
+import { SchedulerLink } from './scheduler-link.ts';
+import { StoreView } from './store-view.ts';
 
 /** ms after the hello when threads start that no task has asked for yet. */
 const WARM_UP_MS = 25;
 /** ms between looks at timeouts and lost dependencies. */
 const TICK_MS = 250;
+/** ms for which executions of a scheduler that is gone wait to be taken over. */
+const ORPHANS_MS = 60_000;
+/** Values that are announced to the next scheduler at most. */
+const HELD_MOST = 500_000;
 
 export interface WorkerOptions {
   /** `http://host:port`; while a promise of it is out, the worker gets ready. */
@@ -63,10 +71,23 @@ export interface WorkerOptions {
   insecure?: boolean | undefined;
   /** Folder from which tasks' imports are resolved. Default: the current one. */
   root?: string | undefined;
+  /** ms for which a lost scheduler is dialled again; 0 = not at all. Default 60,000. */
+  reconnectMs?: number | undefined;
   onLog?: ((line: string) => void) | undefined;
 }
 
-type Link = Connection<WorkerToScheduler>;
+/** What speaks the numbers of one scheduler, and is made anew for the next. */
+interface Parts {
+  epoch: string;
+  store: StoreView;
+  pool: ExecutorPool;
+  poolEvents: PoolEvents;
+  gatherer: Gatherer;
+  data: DataService;
+}
+
+/** Values by number, as they are announced to the next scheduler. */
+type Held = Pick<RegisterWorker, 'epoch' | 'tids' | 'keys' | 'nbytes' | 'types' | 'running'>;
 
 export class Worker {
   readonly address: string;
@@ -76,23 +97,22 @@ export class Worker {
   private readonly options: WorkerOptions;
   private readonly server: CommServer;
   private readonly memory: WorkerMemory;
-  private readonly store: ValueStore;
-  private readonly pool: ExecutorPool;
-  private readonly gatherer: Gatherer;
-  private readonly data: DataService;
+  private parts: Parts;
+  private readonly orphans = new Orphans();
   private readonly metrics = new ProcessMetrics();
   private readonly requests: ReadonlyMap<string, RequestHandler>;
   private readonly timers = new Set<ReturnType<typeof setTimeout>>();
   private readonly began = new Map<number, number>();
-  private link: Link | null = null;
-  private schedulerAddress = '';
+  private readonly link: SchedulerLink;
+  /** Memory is short, since this event. */
+  private pause: Pause | null = null;
+  /** What was announced in the registration that is not answered yet. */
+  private held: Held | null = null;
   private state: WorkerState | null = null;
   private events: WorkerEvent[] = [];
   private handling = false;
   private closing: Promise<void> | null = null;
   private finish: (reason: string) => void = () => undefined;
-  private greeted: () => void = () => undefined;
-  private refused: (error: Error) => void = () => undefined;
 
   /** Listens, starts its executors and registers with the scheduler at the same time. */
   static async start(options: WorkerOptions): Promise<Worker> {
@@ -104,7 +124,7 @@ export class Worker {
     });
     const worker = new Worker(options, server, await server.listen());
     try {
-      await worker.register();
+      await worker.link.open();
     } catch (error) {
       await worker.close('it could not register');
       throw error;
@@ -118,58 +138,31 @@ export class Worker {
     this.address = address;
     this.log = new Log(`worker ${options.name}`, options.onLog ?? null);
     this.finished = new Promise(resolve => (this.finish = resolve));
-    const { memoryLimit, nthreads } = options;
     this.memory = this.manageMemory();
-    this.store = this.memory.store;
-    this.data = new DataService({
-      store: this.store,
-      memoryLimit,
-      keyOf: tid => this.state?.get(tid)?.key ?? '',
-      isPaused: () => this.state?.paused === true,
-      onPut: event => this.tell(event)
-    });
-    this.gatherer = new Gatherer({
+    this.parts = this.makeParts('', new StoreView(this.memory.store));
+    this.link = new SchedulerLink({
+      address: options.schedulerAddress,
       token: options.token,
-      store: this.store,
-      onEvent: event => this.tell(event),
-      onTransfer: message => this.link?.send(message),
-      onLog: text => this.log.warn(text)
-    });
-    this.pool = new ExecutorPool({
-      nthreads,
-      memoryLimit,
-      root: options.root ?? process.cwd(),
-      address,
-      store: this.store,
-      lastWords: options.lastWords ?? '',
-      context: () => this.taskContext(),
-      events: {
-        onSuccess: event => this.tell(event),
-        onFailure: ({ tid, runId }, error, lane, start, duration) =>
-          this.tell({ op: 'execute-failure', tid, runId, error, lane, start, duration }),
-        onReturned: (tids, runIds) => this.tell({ op: 'execute-returned', tids, runIds }),
-        onKept: (tids, runIds) => this.tell({ op: 'execute-kept', tids, runIds }),
-        onSeceded: (tid, runId, duration) => this.tell({ op: 'secede', tid, runId, duration }),
-        onReschedule: (tid, runId) => this.tell({ op: 'execute-reschedule', tid, runId }),
-        onKilled: (tid, runId) => this.tell({ op: 'execution-killed', tid, runId }),
-        onBegan: (tid, runId) => this.begin(tid, runId),
-        onLog: (level, key, text) => this.log.add(level, key === '' ? text : `[${key}] ${text}`),
-        onBroken: reason => void this.close(reason)
-      }
+      reconnectMs: options.reconnectMs,
+      registration: () => this.registration(),
+      onHello: hello => this.greet(hello),
+      onMessages: messages => this.receive(messages),
+      onLost: reason => this.log.warn(`${reason}; dialling it again`),
+      onGone: reason => void this.close(reason)
     });
     this.requests = requestHandlers({
       root: options.root ?? process.cwd(),
       address,
-      memoryLimit,
+      memoryLimit: options.memoryLimit,
       context: () => this.taskContext(),
       log: this.log,
       history: keys => this.state?.history(keys) ?? [],
       tasks: () => this.state?.tasks.values() ?? [],
       info: () => this.info(),
       executing: () => this.executing(Date.now()),
-      stacks: timeoutMs => this.pool.stacks(timeoutMs)
+      stacks: timeoutMs => this.parts.pool.stacks(timeoutMs)
     });
-    server.data(this.data.handle);
+    server.data((message, socket) => this.parts.data.handle(message, socket));
     server.route('GET', '/info', () => ({ status: 200, body: this.info() }));
     server.route('GET', '/logs', () => ({ status: 200, body: { lines: this.log.tail() } }));
   }
@@ -180,11 +173,14 @@ export class Worker {
       memoryLimit,
       settings: memory,
       localDirectory,
-      onEvent: event => this.tell(event),
-      onEvicted: tids => this.pool.drop(tids),
-      onCollect: () => this.pool.collectGarbage(),
+      onEvent: event => this.tell(this.numbered(event)),
+      onEvicted: places => this.parts.pool.drop(this.parts.store.numbersOf(places)),
+      onCollect: () => this.parts.pool.collectGarbage(),
       onLog: (level, text) => this.log.add(level, text),
-      onDisk: message => this.link?.send(message)
+      onDisk: message => {
+        const tids = this.parts.store.numbersOf(message.tids);
+        if (tids.length > 0) this.link.send({ ...message, tids });
+      }
     });
   }
 
@@ -192,47 +188,80 @@ export class Worker {
   private taskContext(): ThreadSetup['context'] {
     const { name, nthreads, memoryLimit, token } = this.options;
     const worker = { name, address: this.address, nthreads, memoryLimit };
-    return { worker, scheduler: { address: this.schedulerAddress, token } };
+    return { worker, scheduler: { address: this.link.address, token } };
+  }
+
+  /** The store speaks of places; the state of numbers. */
+  private numbered(event: Pause | Unpause | DataLost): WorkerEvent {
+    if (event.op !== 'data-lost') {
+      this.pause = event.op === 'pause' ? event : null;
+      return event;
+    }
+    return { ...event, tids: this.parts.store.numbersOf(event.tids) };
+  }
+
+  /** What works under the numbers of one scheduler. Of one before, nothing is heard any more. */
+  private makeParts(epoch: string, store: StoreView): Parts {
+    const { options } = this;
+    const { memoryLimit, nthreads, token } = options;
+    const tell = (event: WorkerEvent): void => {
+      if (this.parts === parts) this.tell(event);
+    };
+    const poolEvents: PoolEvents = {
+      onSuccess: tell,
+      onFailure: ({ tid, runId }, error, lane, start, duration) =>
+        tell({ op: 'execute-failure', tid, runId, error, lane, start, duration }),
+      onReturned: (tids, runIds) => tell({ op: 'execute-returned', tids, runIds }),
+      onKept: (tids, runIds) => tell({ op: 'execute-kept', tids, runIds }),
+      onSeceded: (tid, runId, duration) => tell({ op: 'secede', tid, runId, duration }),
+      onReschedule: (tid, runId) => tell({ op: 'execute-reschedule', tid, runId }),
+      onKilled: (tid, runId) => tell({ op: 'execution-killed', tid, runId }),
+      onBegan: (tid, runId) => this.begin(tid, runId),
+      onLog: (level, key, text) => this.log.add(level, key === '' ? text : `[${key}] ${text}`),
+      onBroken: reason => void this.close(reason)
+    };
+    const keyOf = (tid: number): string => this.state?.get(tid)?.key ?? '';
+    const root = options.root ?? process.cwd();
+    const parts: Parts = {
+      epoch,
+      store,
+      poolEvents,
+      pool: new ExecutorPool({
+        nthreads,
+        memoryLimit,
+        root,
+        address: this.address,
+        store,
+        lastWords: options.lastWords ?? '',
+        context: () => this.taskContext(),
+        events: poolEvents
+      }),
+      gatherer: new Gatherer({
+        token,
+        epoch,
+        store,
+        onEvent: tell,
+        onTransfer: message => this.link.send(message),
+        onLog: text => this.log.warn(text)
+      }),
+      data: new DataService({
+        epoch,
+        store,
+        memoryLimit,
+        keyOf,
+        isPaused: () => this.state?.paused === true,
+        onPut: tell
+      })
+    };
+    return parts;
   }
 
   // ---------------------------------------------------------------- the scheduler's link
 
-  private async register(): Promise<void> {
-    const { token } = this.options;
-    const schedulerAddress = await this.options.schedulerAddress;
-    this.schedulerAddress = schedulerAddress;
-    const hello = new Promise<void>((resolve, reject) => {
-      this.greeted = resolve;
-      this.refused = reject;
-    });
-    const timer = setTimeout(() => {
-      const seconds = LIMITS.handshakeMs / 1000;
-      this.refused(
-        new TimeoutError(`The scheduler at ${schedulerAddress} said no hello in ${seconds} s.`)
-      );
-    }, LIMITS.handshakeMs);
-    // It may be refused while `dial` is still on its way; whoever awaits it hears of it later.
-    hello.catch(() => undefined);
-    try {
-      this.link = await dial<WorkerToScheduler, SchedulerToWorker>(
-        { address: schedulerAddress, path: '/worker', token },
-        {
-          onMessages: messages => this.receive(messages),
-          onClose: reason => {
-            this.refused(registrationError(schedulerAddress, reason));
-            if (this.state !== null) void this.close(lossReason(schedulerAddress, reason));
-          }
-        }
-      );
-      this.link.send(this.registration());
-      await hello;
-    } finally {
-      clearTimeout(timer);
-    }
-  }
-
-  private registration(): WorkerToScheduler {
+  private registration(): RegisterWorker {
     const { name, nthreads, memoryLimit, resources, nanny } = this.options;
+    const held = this.holding();
+    this.held = held;
     return {
       op: 'register-worker',
       protocol: PROTOCOL_VERSION,
@@ -246,12 +275,26 @@ export class Worker {
       nanny: nanny ?? '',
       version: packageVersion(),
       versions: ownVersions(),
-      epoch: '',
-      tids: [],
-      keys: [],
-      nbytes: [],
-      types: []
+      ...held
     };
+  }
+
+  /** Values and executions that the next scheduler may take over. */
+  private holding(): Held {
+    const { epoch, store, pool } = this.parts;
+    const held: Held = { epoch, tids: [], keys: [], nbytes: [], types: [], running: [] };
+    for (const task of this.state?.tasks.values() ?? []) {
+      if (task.state !== 'memory' || !store.has(task.tid) || held.tids.length === HELD_MOST)
+        continue;
+      held.tids.push(task.tid);
+      held.keys.push(task.key);
+      held.nbytes.push(task.nbytes);
+      held.types.push(task.type);
+    }
+    for (const tid of pool.running()) held.running.push(this.state?.get(tid)?.key ?? '');
+    held.running.push(...this.orphans.keys);
+    for (const tid of this.orphans.running()) held.running.push(this.state?.get(tid)?.key ?? '');
+    return held;
   }
 
   /** Everything that listens on the port (for tests and docs). */
@@ -261,11 +304,10 @@ export class Worker {
 
   /** The state lives from the hello on: it needs the number that the scheduler has given us. */
   private greet(hello: WorkerHello): void {
-    if (hello.protocol !== PROTOCOL_VERSION) {
-      const peer = `The scheduler at ${this.link?.peer ?? 'its address'}`;
-      return this.refused(new ProtocolVersionError(PROTOCOL_VERSION, hello.protocol, peer));
-    }
     const { nthreads, memoryLimit, resources, name } = this.options;
+    const before = this.state;
+    const adopted = this.startOver(hello);
+    this.events = [];
     this.state = new WorkerState({
       worker: hello.worker,
       address: this.address,
@@ -275,32 +317,62 @@ export class Worker {
       seed: hello.worker,
       ...(resources === undefined ? {} : { resources })
     });
-    this.every(TICK_MS, () => this.tell({ op: 'tick' }));
+    if (adopted.tids.length > 0) this.tell(adopted);
+    if (this.pause !== null) this.tell(this.pause);
     this.memory.watch();
     // Not before: starting threads would take the time in which the cluster could be ready.
-    this.later(WARM_UP_MS, () => this.pool.startThreads());
-    this.every(hello.heartbeat, () => this.heartbeat());
+    this.later(WARM_UP_MS, () => this.parts.pool.startThreads());
+    if (before === null) {
+      this.every(TICK_MS, () => this.tell({ op: 'tick' }));
+      this.every(hello.heartbeat, () => this.heartbeat());
+    } else this.later(ORPHANS_MS, () => this.orphans.expire());
     this.log.info(`${name} registered as worker ${hello.worker} of cluster ${hello.cluster.name}`);
-    this.greeted();
+  }
+
+  /** Parts for this scheduler; what it has taken over of the values that were announced. */
+  private startOver(hello: WorkerHello): PutData {
+    const { held, parts } = this;
+    const adopted: PutData = { op: 'put-data', tids: [], keys: [], nbytes: [], types: [] };
+    const numbers = new Map<number, number>();
+    held?.tids.forEach((tid, i) => {
+      const now = hello.adopted[i] ?? -1;
+      if (now < 0) return;
+      numbers.set(tid, now);
+      adopted.tids.push(now);
+      adopted.keys.push(held.keys[i] ?? '');
+      adopted.nbytes.push(held.nbytes[i] ?? 0);
+      adopted.types.push(held.types[i] ?? '');
+    });
+    this.orphans.adopt(parts.pool);
+    for (const { tid } of this.state?.tasks.values() ?? [])
+      if (!numbers.has(tid)) parts.store.delete(tid);
+    parts.gatherer.close();
+    const view = this.state === null ? parts.store : parts.store.next(numbers);
+    this.parts = this.makeParts(hello.epoch, view);
+    this.began.clear();
+    return adopted;
   }
 
   private receive(messages: SchedulerToWorker[]): void {
     for (const message of messages) {
       switch (message.op) {
         case 'hello':
-          this.greet(message);
           break;
         case 'functions':
           message.fns.forEach((fn, i) =>
-            this.pool.addFunction(fn, message.names[i] ?? '', message.blobs[i] ?? new Uint8Array())
+            this.parts.pool.addFunction(
+              fn,
+              message.names[i] ?? '',
+              message.blobs[i] ?? new Uint8Array()
+            )
           );
           break;
         case 'forget-functions':
-          this.pool.forgetFunctions(message.fns);
+          this.parts.pool.forgetFunctions(message.fns);
           this.events.push(message);
           break;
         case 'request':
-          void answerRequest(message, this.requests, response => this.link?.send(response));
+          void answerRequest(message, this.requests, response => this.link.send(response));
           break;
         case 'close':
           void this.close(message.reason);
@@ -316,9 +388,9 @@ export class Worker {
   }
 
   private peersChanged(message: WorkersChanged): void {
-    for (const { worker, address } of message.added) this.gatherer.addPeer(worker, address);
+    for (const { worker, address } of message.added) this.parts.gatherer.addPeer(worker, address);
     this.events.push(message);
-    for (const worker of message.removed) this.gatherer.removePeer(worker);
+    for (const worker of message.removed) this.parts.gatherer.removePeer(worker);
   }
 
   private heartbeat(): void {
@@ -328,21 +400,21 @@ export class Worker {
     const { counts } = state;
     const running = this.executing(now);
     const executing = running.map(task => task.tid);
-    this.link?.send({
+    this.link.send({
       op: 'heartbeat-worker',
       now,
       executing,
       executingFor: running.map(task => task.forMs),
       trouble: this.memory.trouble,
       metrics: this.metrics.read({
-        managed: this.store.nbytes,
-        spilled: this.store.spilled,
+        managed: this.parts.store.nbytes,
+        spilled: this.parts.store.spilled,
         executing: executing.length - counts.longRunning,
         ready: counts.ready + counts.executing + counts.longRunning - executing.length,
-        inMemory: this.store.size,
-        bandwidth: this.gatherer.bandwidth,
-        bytesIn: this.gatherer.receivedBytes + this.data.receivedBytes,
-        bytesOut: this.data.sentBytes
+        inMemory: this.parts.store.size,
+        bandwidth: this.parts.gatherer.bandwidth,
+        bytesIn: this.parts.gatherer.receivedBytes + this.parts.data.receivedBytes,
+        bytesOut: this.parts.data.sentBytes
       })
     });
     for (const tid of this.began.keys()) if (!executing.includes(tid)) this.began.delete(tid);
@@ -376,7 +448,7 @@ export class Worker {
       this.events = [];
       this.handling = false;
     }
-    this.pool.flush();
+    this.parts.pool.flush();
   }
 
   private carryOut(instruction: Instruction): void {
@@ -384,29 +456,31 @@ export class Worker {
       case 'execute':
         return this.execute(instruction.tid, instruction.runId);
       case 'send':
-        this.link?.send(instruction.message);
+        this.link.send(instruction.message);
         return;
       case 'drop-data':
-        for (const tid of instruction.tids) this.store.delete(tid);
-        return this.pool.drop(instruction.tids);
+        for (const tid of instruction.tids) this.parts.store.delete(tid);
+        return this.parts.pool.drop(instruction.tids);
       case 'gather':
-        void this.gatherer.gather(instruction);
+        void this.parts.gatherer.gather(instruction);
         return;
       case 'retry-busy': {
         const { worker, after } = instruction;
         return this.later(after, () => this.tell({ op: 'retry-busy', worker }));
       }
       case 'kill-execution':
-        return this.pool.kill(instruction.tid, instruction.runId);
+        if (this.orphans.kill(instruction.tid, instruction.runId)) return;
+        return this.parts.pool.kill(instruction.tid, instruction.runId);
       case 'recall-executions':
-        return this.pool.recall(instruction.tids, instruction.runIds);
+        return this.parts.pool.recall(instruction.tids, instruction.runIds);
     }
   }
 
   private execute(tid: number, runId: number): void {
     const task = this.state?.get(tid);
     if (task === undefined) return;
-    this.pool.execute({
+    const { pool, poolEvents, store } = this.parts;
+    const toRun: TaskToRun = {
       tid,
       runId,
       key: task.key,
@@ -415,7 +489,8 @@ export class Worker {
       deps: task.deps.map(dep => dep.tid),
       announce: task.timeout > 0,
       wanted: task.wanted
-    });
+    };
+    if (!this.orphans.claim(toRun, poolEvents, store)) pool.execute(toRun);
   }
 
   /** A task with a timeout has begun; its end is looked for when it is due. */
@@ -428,7 +503,8 @@ export class Worker {
   // ---------------------------------------------------------------- questions from outside
 
   private executing(now: number): ExecutingTask[] {
-    return this.pool.running().map(tid => ({
+    const running = [...this.parts.pool.running(), ...this.orphans.running()];
+    return running.map(tid => ({
       tid,
       key: this.state?.get(tid)?.key ?? '',
       forMs: now - this.startOf(tid, now)
@@ -445,9 +521,9 @@ export class Worker {
       memoryLimit,
       nanny: nanny ?? '',
       version: packageVersion(),
-      inMemory: this.store.size,
-      managed: this.store.nbytes,
-      spilled: this.store.spilled,
+      inMemory: this.parts.store.size,
+      managed: this.parts.store.nbytes,
+      spilled: this.parts.store.spilled,
       disk: this.memory.disk,
       paused: this.state?.paused === true,
       states: this.state?.countStates() ?? {}
@@ -479,12 +555,11 @@ export class Worker {
     for (const timer of this.timers) clearTimeout(timer);
     this.timers.clear();
     this.metrics.close();
-    if (this.link?.isOpen === true) {
-      this.link.send({ op: 'worker-status-change', status: 'closing' });
-      this.link.close(CLOSE.goingAway, reason);
-    }
-    this.gatherer.close();
-    await Promise.all([this.pool.close(), this.server.close()]);
+    this.link.send({ op: 'worker-status-change', status: 'closing' });
+    this.link.close(reason);
+    const { gatherer, pool } = this.parts;
+    gatherer.close();
+    await Promise.all([pool.close(), this.orphans.close(), this.server.close()]);
     await this.memory.close();
     this.finish(reason);
   }
@@ -493,18 +568,4 @@ export class Worker {
 /** ms since the epoch, on a clock that nobody sets: a timeout must not come early or never. */
 function steadyNow(): number {
   return performance.timeOrigin + performance.now();
-}
-
-function registrationError(address: string, { code, reason }: CloseReason): Error {
-  if (code === CLOSE.badVersion) {
-    return versionError(`The scheduler at ${address}`, reason);
-  }
-  return new CommClosedError(
-    `The scheduler at ${address} closed the link before it said hello: ${reason || `code ${code}`}.`
-  );
-}
-
-function lossReason(address: string, { code, reason }: CloseReason): string {
-  if (reason !== '') return `the scheduler closed the link: ${reason}`;
-  return `the scheduler at ${address} is gone (link closed with code ${code})`;
 }

@@ -47,7 +47,8 @@ function comeBack(h: Harness, old: Harness, worker: number, epoch = 'old'): numb
       tids: held.map(task => task.id),
       keys: held.map(task => task.key),
       nbytes: held.map(task => task.nbytes),
-      types: held.map(task => task.type)
+      types: held.map(task => task.type),
+      running: [...record.processing].map(task => task.key)
     }
   });
   return id;
@@ -93,7 +94,9 @@ describe('a scheduler in place of another', () => {
       'processing',
       'memory'
     ]);
-    expect(h.state.workers.size).toBe(2);
+    // It went on where it had begun.
+    const runner = old.task('c-1').processingOn?.facts.address;
+    expect(h.task('c-1').processingOn?.facts.address).toBe(runner);
     h.finish('c-1');
     expect(h.states('c-1')).toEqual(['memory']);
     expect(h.task('c-1').group.prefix.name).toBe('f');
@@ -380,7 +383,7 @@ describe('peers that come back to the same scheduler', () => {
       type: 'add-worker',
       worker: stale,
       facts: { ...old.state.workers.get(again)!.facts, address: 'http://stale' },
-      held: { epoch: 'old', tids: [77], keys: ['a-1'], nbytes: [1], types: [''] }
+      held: { epoch: 'old', tids: [77], keys: ['a-1'], nbytes: [1], types: [''], running: [] }
     });
     expect(old.toWorker(stale, 'hello')[0]?.adopted).toEqual([-1]);
   });

@@ -16,6 +16,7 @@ test('ten answers at once, no more until one has left', async () => {
   const frame = new Uint8Array(16 * 2 ** 20);
   store.put(1, { family: 'plain', frames: [frame], nbytes: frame.length, type: 'Uint8Array' });
   const service = new DataService({
+    epoch: '',
     store,
     memoryLimit: 0,
     keyOf: () => 'k1',

@@ -10,6 +10,7 @@
  */
 import { smallFirst, smallList } from '../../base/small-set.ts';
 import type { ErrorRecord } from '../../protocol/messages.ts';
+import { whereItRuns } from './recovery.ts';
 import type { SchedulerState } from './state.ts';
 import { dropRequest } from './steal-requests.ts';
 import type { Task } from './tasks.ts';
@@ -23,6 +24,8 @@ const LOOK_AT = 20;
 
 /** A worker, `queued` (room must come first), or null (no worker may run it). */
 export function decideWorker(state: SchedulerState, task: Task): WorkerRecord | 'queued' | null {
+  const already = state.recovery.running.size === 0 ? null : whereItRuns(state, task);
+  if (already !== null) return already;
   const { workers, resources } = task.demands;
   const restricted =
     workers !== null || resources !== null || inputBytes(task) > state.leastMemoryLimit;

@@ -51,6 +51,8 @@ export interface HeldValues {
   keys: readonly string[];
   nbytes: readonly number[];
   types: readonly string[];
+  /** Keys of tasks that it runs already. */
+  running: readonly string[];
 }
 
 export class Recovery {
@@ -64,6 +66,8 @@ export class Recovery {
   readonly awaited = new Map<Task, number>();
   /** The group of tasks whose function is not known (yet); null while there never were any. */
   group: TaskGroup | null = null;
+  /** Workers that run a task already, by its key: it goes there. */
+  readonly running = new Map<string, WorkerRecord>();
   /** RECOVERED; its number of a key is the task's. */
   client: ClientRecord | null = null;
 }
@@ -99,6 +103,9 @@ export function endsHolding(state: SchedulerState): boolean {
 /** Takes over what a worker holds; its number of each value, -1 where it shall drop it. */
 export function adopt(state: SchedulerState, worker: WorkerRecord, held: HeldValues): number[] {
   const sameScheduler = held.epoch === state.epoch;
+  const { recovery } = state;
+  if (held.running.length > 0) recovery.keepUntil = state.now + state.options.recoveredGrace;
+  for (const key of held.running) recovery.running.set(key, worker);
   return held.keys.map((key, i) => {
     const known = state.byKey.get(key);
     // With us all the time: it is the value of this very task, or of one that is no more.
@@ -217,6 +224,14 @@ export function isUnclaimed(state: SchedulerState, task: Task): boolean {
   return task.fn === null && state.recovery.client?.bindings.has(task.id) === true;
 }
 
+/** The worker that runs the task already, if it may be given tasks. */
+export function whereItRuns(state: SchedulerState, task: Task): WorkerRecord | null {
+  const worker = state.recovery.running.get(task.key);
+  if (worker === undefined || !state.runningWorkers.has(worker)) return null;
+  state.recovery.running.delete(task.key);
+  return worker;
+}
+
 // ---------------------------------------------------------------- keys known by name only
 
 /**
@@ -236,9 +251,10 @@ export function tickRecovery(state: SchedulerState, removeClient: (id: string) =
   for (const client of state.clients.values()) {
     if (client.away !== null && now >= client.away) removeClient(client.id);
   }
-  if (recovery.client !== null && now >= recovery.keepUntil) {
-    removePseudoClient(state, recovery.client);
+  if (now >= recovery.keepUntil) {
+    if (recovery.client !== null) removePseudoClient(state, recovery.client);
     recovery.client = null;
+    recovery.running.clear();
     recovery.keepUntil = Infinity;
   }
   giveUpAwaited(state);

@@ -87,7 +87,7 @@ export interface PoolOptions {
 }
 
 export class ExecutorPool {
-  private readonly options: PoolOptions;
+  private options: PoolOptions;
   private readonly threads: ExecutorThread[] = [];
   private readonly functions = new Map<number, SentFunction>();
   private readonly tasks = new Map<number, { task: TaskToRun; handed: Handed; lane: number }>();
@@ -96,6 +96,8 @@ export class ExecutorPool {
   private readonly killing = new Set<number>();
   private readonly heapMb: number;
   private closed = false;
+  /** Starts nothing any more: only what has begun goes on. */
+  private retired = false;
   /** Threads in a row that died before their code ran. */
   private stillborn = 0;
   private flushing: NodeJS.Immediate | null = null;
@@ -262,6 +264,30 @@ export class ExecutorPool {
     return stacks;
   }
 
+  /**
+   * Gives back what has not begun, silently, and ends the threads that run nothing. What runs goes
+   * on, and is told to other ears; its numbers and keys.
+   */
+  retire(
+    store: ValueStore,
+    events: Omit<PoolEvents, 'onKept' | 'onBegan' | 'onBroken' | 'onSeceded' | 'onLog'>
+  ): { tid: number; runId: number; key: string }[] {
+    this.retired = true;
+    for (const task of this.loading.values()) this.options.store.unpin(task.deps);
+    this.loading.clear();
+    for (const [tid, { handed, lane, task }] of this.tasks) {
+      this.options.store.unpin(task.deps);
+      if (this.threads[lane]?.recall(handed) !== false) this.tasks.delete(tid);
+    }
+    const none = (): void => undefined;
+    const { onLog } = this.options.events;
+    const deaf = { onKept: none, onBegan: none, onBroken: none, onSeceded: none };
+    const heard = { ...events, ...deaf, onLog };
+    this.options = { ...this.options, store, events: heard };
+    for (const thread of this.threads) if (thread.queue.size === 0) void thread.close();
+    return [...this.tasks.values()].map(({ task: { tid, runId, key } }) => ({ tid, runId, key }));
+  }
+
   async close(): Promise<void> {
     this.closed = true;
     if (this.flushing !== null) clearImmediate(this.flushing);
@@ -403,7 +429,7 @@ export class ExecutorPool {
       event.durations.push(duration);
     }
     if (event.tids.length > 0) this.options.events.onSuccess(event);
-    if (thread.queue.size === 0) this.balance(thread);
+    if (thread.queue.size === 0 && !this.retired) this.balance(thread);
   }
 
   private succeeded(event: ExecuteSuccess, value: StoredValue, tid: number, runId: number): void {
@@ -453,7 +479,7 @@ export class ExecutorPool {
       this.closed = true;
       return events.onBroken(`its executors cannot start: ${death.error || 'no reason given'}`);
     }
-    this.threads[thread.lane] = this.start(thread.lane);
+    if (!this.retired) this.threads[thread.lane] = this.start(thread.lane);
     const returned: Handed[] = [];
     for (const task of [...death.running, ...death.others]) {
       this.forget(task.tid);

@@ -1,0 +1,174 @@
+/**
+ * The worker's control link to its scheduler. When it breaks, rather than being closed for a reason,
+ * the scheduler is dialled again with growing pauses: it may be on its way back at the same address,
+ * or another in its place. The worker registers anew each time; what it says meanwhile is lost.
+ */
+import {
+  AuthenticationError,
+  CommClosedError,
+  ProtocolVersionError,
+  TimeoutError
+} from '../base/errors.ts';
+import type { CloseReason, Connection } from '../comm/connection.ts';
+import { versionError } from '../comm/refusal.ts';
+import { dial } from '../comm/websocket.ts';
+import { isGoneForGood } from '../config/connection-file.ts';
+import { CLOSE, LIMITS, PROTOCOL_VERSION } from '../protocol/limits.ts';
+import type {
+  RegisterWorker,
+  SchedulerToWorker,
+  WorkerHello,
+  WorkerToScheduler
+} from '../protocol/messages.ts';
+
+/** ms before the first redial; doubles up to the second. */
+const REDIAL_MS = 100;
+const REDIAL_MOST_MS = 2000;
+const RECONNECT_MS = 60_000;
+/** Closes after which the scheduler may be there again. */
+const BROKEN: ReadonlySet<number> = new Set([1006, CLOSE.unresponsive, CLOSE.handshakeTimeout]);
+
+export interface SchedulerLinkOptions {
+  address: string | Promise<string>;
+  token: string;
+  /** ms for which a lost scheduler is dialled again; 0 = not at all. Default 60,000. */
+  reconnectMs?: number | undefined;
+  /** What to say first; asked for each time. */
+  registration(): RegisterWorker;
+  /** Before all other messages of the link. */
+  onHello(hello: WorkerHello): void;
+  onMessages(messages: SchedulerToWorker[]): void;
+  /** The link broke; it is being dialled again. */
+  onLost(reason: string): void;
+  /** It will not be open again. */
+  onGone(reason: string): void;
+}
+
+export class SchedulerLink {
+  private readonly options: SchedulerLinkOptions;
+  /** Of the scheduler there is, or was last. */
+  address = '';
+  private clusterId = '';
+  private connection: Connection<WorkerToScheduler> | null = null;
+  private welcomed = false;
+  private closed = false;
+  private timer: ReturnType<typeof setTimeout> | null = null;
+
+  constructor(options: SchedulerLinkOptions) {
+    this.options = options;
+  }
+
+  /** Dials and registers; resolves when the scheduler has said hello. */
+  async open(): Promise<void> {
+    const { token } = this.options;
+    const address = await this.options.address;
+    this.address = address;
+    let welcome: () => void = () => undefined;
+    let refuse: (error: Error) => void = () => undefined;
+    const hello = new Promise<void>((resolve, reject) => {
+      welcome = resolve;
+      refuse = reject;
+    });
+    // It may be refused while `dial` is still on its way; whoever awaits it hears of it later.
+    hello.catch(() => undefined);
+    const late = `The scheduler at ${address} said no hello in ${LIMITS.handshakeMs / 1000} s.`;
+    let mine: Connection<WorkerToScheduler> | null = null;
+    const timer = setTimeout(() => {
+      refuse(new TimeoutError(late));
+      mine?.close(CLOSE.handshakeTimeout, 'no hello in time');
+    }, LIMITS.handshakeMs);
+    try {
+      mine = await dial<WorkerToScheduler, SchedulerToWorker>(
+        { address, path: '/worker', token },
+        {
+          onMessages: messages => this.receive(messages, welcome, refuse),
+          onClose: reason => {
+            refuse(registrationError(address, reason));
+            if (this.connection === mine) this.broke(reason);
+          }
+        }
+      );
+      if (this.closed) return mine.close(CLOSE.normal, 'the worker ends');
+      this.connection = mine;
+      mine.send(this.options.registration());
+      await hello;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  /** Lost when there is no link. */
+  send(message: WorkerToScheduler): void {
+    if (this.welcomed) this.connection?.send(message);
+  }
+
+  close(reason: string): void {
+    this.closed = true;
+    if (this.timer !== null) clearTimeout(this.timer);
+    this.connection?.close(CLOSE.goingAway, reason);
+  }
+
+  private receive(
+    messages: SchedulerToWorker[],
+    welcome: () => void,
+    refuse: (error: Error) => void
+  ): void {
+    const [first] = messages;
+    if (first?.op === 'hello') {
+      messages.shift();
+      if (first.protocol !== PROTOCOL_VERSION) {
+        const peer = `The scheduler at ${this.address}`;
+        return refuse(new ProtocolVersionError(PROTOCOL_VERSION, first.protocol, peer));
+      }
+      this.welcomed = true;
+      this.clusterId = first.cluster.id;
+      this.options.onHello(first);
+      welcome();
+    }
+    if (messages.length > 0) this.options.onMessages(messages);
+  }
+
+  private broke({ code, reason }: CloseReason): void {
+    const { address, welcomed } = this;
+    this.welcomed = false;
+    // Before its hello: whoever opens it is told.
+    if (this.closed || !welcomed) return;
+    const why =
+      reason === ''
+        ? `the scheduler at ${address} is gone (link closed with code ${code})`
+        : `the scheduler closed the link: ${reason}`;
+    const limit = this.options.reconnectMs ?? RECONNECT_MS;
+    if (!BROKEN.has(code) || limit <= 0) return this.options.onGone(why);
+    this.options.onLost(why);
+    this.redialLater(why, REDIAL_MS, performance.now() + limit);
+  }
+
+  private redialLater(why: string, pauseMs: number, until: number): void {
+    if (this.closed) return;
+    this.timer = setTimeout(() => void this.redial(why, pauseMs, until), pauseMs);
+  }
+
+  private async redial(why: string, pauseMs: number, until: number): Promise<void> {
+    try {
+      await this.open();
+    } catch (error) {
+      if (this.closed) return;
+      this.welcomed = false;
+      const { onGone } = this.options;
+      const final = error instanceof AuthenticationError || error instanceof ProtocolVersionError;
+      if (final) return onGone(`${why}; ${error.message}`);
+      if (isGoneForGood(this.clusterId)) return onGone(`${why}, and so is what would restart it`);
+      if (performance.now() >= until) return onGone(`${why} and did not come back in time`);
+      this.redialLater(why, Math.min(2 * pauseMs, REDIAL_MOST_MS), until);
+    }
+  }
+}
+
+function registrationError(address: string, { code, reason }: CloseReason): Error {
+  if (code === CLOSE.badVersion) {
+    return versionError(`The scheduler at ${address}`, reason);
+  }
+  return new CommClosedError(
+    `The scheduler at ${address} closed the link before it said hello: ${reason || `code ${code}`}.`
+  );
+}

@@ -550,7 +550,11 @@ export class Session {
         const missing = futures.filter(
           ({ record }) => record.status === 'finished' && !values.has(record)
         );
-        if (missing.length === 0) return;
+        // One may be lost or cancelled again before this looks for its value.
+        const changed = futures.some(
+          ({ record }) => !values.has(record) && (!skip || record.status === 'pending')
+        );
+        if (missing.length === 0 && !changed) return;
         const complete = await this.fetchRound(missing, values);
         if (!complete) await new Promise(resolve => setTimeout(resolve, FETCH_RETRY_MS));
         if (Date.now() > end)

@@ -172,6 +172,18 @@ export const FAULTS: readonly Fault[] = [
     }
   },
   {
+    name: 'disk-full',
+    weight: 2,
+    inject: ({ setting, rng }) => {
+      const { disk } = setting;
+      if (disk === null) return null;
+      const ms = duration(rng, 500, 15_000);
+      disk.fill();
+      setTimeout(() => disk.empty(), ms);
+      return `for ${ms} ms`;
+    }
+  },
+  {
     name: 'cut-network',
     weight: 1,
     inject: scene =>

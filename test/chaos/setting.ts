@@ -85,6 +85,7 @@ export class Setting {
       memoryLimit: memory * 2 ** 20,
       name: 'chaos',
       onLog: line => this.keepLog('cluster', line),
+      ...(this.disk === null ? {} : { localDirectory: this.disk.folder }),
       ...(this.network === null ? {} : { host: this.network.address, insecure: true })
     });
     for (let i = 0; i < hosts; i++) {
@@ -101,6 +102,7 @@ export class Setting {
     const { wire } = host;
     const command = [nodePath(), commandPath(), 'worker', address, '--workers', '1'];
     command.push('--threads', '1', '--memory-limit', `${this.options.memory} MiB`);
+    if (this.disk !== null) command.push('--local-directory', this.disk.folder);
     if (wire !== null) command.push('--host', wire.address, '--insecure');
     if (wire !== null) command.unshift('ip', 'netns', 'exec', wire.namespace);
     const [file = '', ...args] = command;

@@ -101,6 +101,21 @@ describe('submit and map', () => {
 });
 
 describe('waiting', () => {
+  it('goes on when a value is lost just before it would be fetched', async () => {
+    const { client } = pair;
+    const future = client.submit(() => new Uint8Array(100_000).fill(7));
+    await wait([future]);
+    const { session } = client;
+    const { cid, nbytes, type } = future.record;
+    const result = future.result();
+    session.state.handle({ op: 'lost-keys', cids: [cid] });
+    await sleep(50);
+    const back = { tids: [0], nbytes: [nbytes], types: [type], inline: [null] };
+    session.state.handle({ op: 'key-in-memory', cids: [cid], ...back });
+    session.notify(future.record);
+    expect(await result).toEqual(new Uint8Array(100_000).fill(7));
+  });
+
   it('wait returns what is done and what is not', async () => {
     const { client } = pair;
     const quick = client.submit(() => 1);

@@ -52,26 +52,30 @@ export function isRootish(state: SchedulerState, task: Task): boolean {
   return tasks < 5;
 }
 
-/** How many more tasks like this one the worker should be given. */
-function room(state: SchedulerState, worker: WorkerRecord, task: Task): number {
-  const threads = worker.facts.nthreads;
-  const duration = task.group.prefix.duration;
-  let slots = Math.max(1, Math.ceil(state.options.workerSaturation * threads));
-  if (duration >= 0 && duration < PREFETCH_MS) {
-    slots = Math.max(
-      slots,
-      threads * Math.min(PREFETCH_TASKS, Math.floor(PREFETCH_MS / Math.max(duration, 0.001)))
-    );
-  }
-  return slots - (worker.load.get(task.demands.owner) ?? 0);
-}
-
+/**
+ * The worker with the least to do of those that have room for one task more like this one. With many
+ * workers this is what a task costs, so what was found for `nextQueued` is used for the task itself,
+ * and the worker that has just got rid of a task is tried first: when it has room, the others need
+ * not be asked whether they have, unless they have less to do.
+ */
 function workerWithRoom(state: SchedulerState, task: Task): WorkerRecord | null {
+  const { found, freed } = state.room;
+  state.room.found = null;
+  if (found?.task === task && state.runningWorkers.has(found.worker)) return found.worker;
+  const { duration } = task.group.prefix;
+  const short = duration >= 0 && duration < PREFETCH_MS;
+  const ahead = short
+    ? Math.min(PREFETCH_TASKS, Math.floor(PREFETCH_MS / Math.max(duration, 0.001)))
+    : 0;
   let chosen: WorkerRecord | null = null;
   let load = Infinity;
-  for (const worker of state.runningWorkers) {
+  if (freed !== null && state.runningWorkers.has(freed) && hasRoom(state, freed, task, ahead)) {
+    chosen = freed;
+    load = freed.processing.size / freed.facts.nthreads;
+  }
+  for (const worker of state.runningList) {
     const its = worker.processing.size / worker.facts.nthreads;
-    if (its < load && room(state, worker, task) > 0) {
+    if (its < load && hasRoom(state, worker, task, ahead)) {
       chosen = worker;
       load = its;
     }
@@ -79,11 +83,23 @@ function workerWithRoom(state: SchedulerState, task: Task): WorkerRecord | null 
   return chosen;
 }
 
+/** `ahead`: tasks of this kind that each thread may be given for being short. */
+function hasRoom(state: SchedulerState, worker: WorkerRecord, task: Task, ahead: number): boolean {
+  const threads = worker.facts.nthreads;
+  const slots = Math.max(1, Math.ceil(state.options.workerSaturation * threads), threads * ahead);
+  return slots > (worker.load.get(task.demands.owner) ?? 0);
+}
+
 /** A queued task that a worker has room for, or null. */
 export function nextQueued(state: SchedulerState): Task | null {
+  const { room } = state;
+  room.found = null;
   if (state.queued.count === 0) return null;
   for (const task of state.queued.heads()) {
-    if (task.recommended === null && workerWithRoom(state, task) !== null) return task;
+    const worker = task.recommended === null ? workerWithRoom(state, task) : null;
+    if (worker === null) continue;
+    room.found = { task, worker };
+    return task;
   }
   return null;
 }
@@ -235,6 +251,7 @@ export function stopProcessing(state: SchedulerState, task: Task): void {
   const worker = task.processingOn;
   if (worker === null) return;
   dropRequest(state, task);
+  state.room.freed = worker;
   worker.processing.delete(task);
   if (task.longRunning) worker.longRunning--;
   else worker.removeLoad(task);

@@ -137,6 +137,11 @@ export class SchedulerState {
   leastMemoryLimit = Infinity;
   /** What is known of the links between workers. */
   readonly network: Network = { bandwidth: 100_000 };
+  /** What is known of room for queued tasks: whom one was found for, and who last got rid of a task. */
+  readonly room: {
+    found: { task: Task; worker: WorkerRecord } | null;
+    freed: WorkerRecord | null;
+  } = { found: null, freed: null };
   readonly stealing = new StealRequests();
   readonly warnings = new Warnings();
   /** Since when no worker has been running, or -1. */

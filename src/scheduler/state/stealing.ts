@@ -38,8 +38,9 @@ const SATURATED_MS = 400;
 const SATURATED_SHARE = 1.9;
 /** The busiest workers that are looked at although they are not saturated. */
 const BUSIEST = 10;
-/** Tasks looked at in one round; more wait for the next. */
-const LOOK_AT = 50_000;
+/** Tasks looked at, and asked for, in one round: some ms of work. More wait for the next tick. */
+const LOOK_AT = 20_000;
+const MOVE_AT_ONCE = 4000;
 /** Tasks of one level that are passed over before the level is left. */
 const PATIENCE = 50;
 /** So many tasks of one level are put in order, so that those that run last are moved first. */
@@ -145,6 +146,7 @@ class Round {
   private readonly mean: number;
   private readonly pools = new Map<Demands | null, ThiefPool>();
   private left = LOOK_AT;
+  private moves = MOVE_AT_ONCE;
 
   constructor(
     state: SchedulerState,
@@ -164,6 +166,9 @@ class Round {
       for (const victim of this.victims) {
         const tasks = victim.levels[level];
         if (tasks !== undefined && !this.take(victim, tasks)) return;
+        if (this.moves > 0) continue;
+        this.state.stealing.balancedAt = -Infinity;
+        return;
       }
     }
   }
@@ -190,7 +195,11 @@ class Round {
   /** Moves what is worth it; false when nobody is idle any more. */
   private take(victim: Side, tasks: Task[]): boolean {
     let passed = 0;
-    while (passed < PATIENCE && (victim.stuck || victim.tasks > victim.nthreads)) {
+    while (
+      this.moves > 0 &&
+      passed < PATIENCE &&
+      (victim.stuck || victim.tasks > victim.nthreads)
+    ) {
       const task = tasks.pop();
       if (task === undefined) break;
       const thief = this.thiefFor(task);
@@ -219,6 +228,7 @@ class Round {
       victimMs,
       thiefMs
     });
+    this.moves--;
     victim.change(-victimMs, -1, mean);
     thief.change(thiefMs, 1, mean);
     return true;

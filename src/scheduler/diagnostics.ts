@@ -126,7 +126,7 @@ const DUMP_MS = 10_000;
 /** Everything that this cluster knows of itself but values and secrets, as the bytes of a file. */
 export async function clusterDump(scheduler: Scheduler): Promise<Uint8Array> {
   const { options, state, id, address } = scheduler;
-  const { token, log: _log, name, kind, ...settings } = options;
+  const { token, name, kind } = options;
   // Taken at one moment; what workers add is from shortly after.
   const own = dumpState(state);
   const asked = [...scheduler.workers.values()].map(async ({ register, requester }) => {
@@ -138,7 +138,7 @@ export async function clusterDump(scheduler: Scheduler): Promise<Uint8Array> {
     version: DUMP_VERSION,
     takenAt: Date.now(),
     cluster: { id, name, kind, address, startedAt: scheduler.startedAt },
-    settings,
+    settings: settingsOf(options),
     versions: scheduler.versions.list(),
     scheduler: own,
     workers: Object.fromEntries(await Promise.all(asked)),
@@ -149,4 +149,12 @@ export async function clusterDump(scheduler: Scheduler): Promise<Uint8Array> {
     logs: (await scheduler.logs(10_000)).logs
   };
   return packDump(dump, [token]);
+}
+
+/** What it was started with, as far as that is numbers and texts. The token goes nowhere. */
+function settingsOf(options: object): Record<string, unknown> {
+  const plain = Object.entries(options).filter(
+    ([name, value]) => name !== 'token' && /^(number|string|boolean)$/.test(typeof value)
+  );
+  return Object.fromEntries(plain);
 }

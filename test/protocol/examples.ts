@@ -186,7 +186,8 @@ const workerToScheduler: Examples<WorkerToScheduler> = {
       tids: [11],
       keys: ['f-1'],
       nbytes: [8],
-      types: ['number']
+      types: ['number'],
+      running: ['g-2']
     }
   ],
   'tasks-finished': [

@@ -10,6 +10,7 @@ const src = fileURLToPath(new URL('../src', import.meta.url));
 const ALLOWED: Record<string, readonly string[]> = {
   base: [],
   protocol: ['base'],
+  graph: ['base'],
   'scheduler/state': ['base', 'protocol'],
   'worker/state': ['base', 'protocol'],
   'client/state': ['base', 'protocol'],
@@ -22,7 +23,7 @@ const ALLOWED: Record<string, readonly string[]> = {
   scheduler: ['base', 'protocol', 'scheduler/state', 'comm', 'config', 'diagnostics', 'serialize'],
   worker: ['base', 'protocol', 'worker/state', 'comm', 'config', 'diagnostics', 'serialize'],
   nanny: ['base', 'protocol', 'nanny/state', 'comm', 'config', 'diagnostics'],
-  client: ['base', 'protocol', 'client/state', 'comm', 'config', 'serialize', 'deploy'],
+  client: ['base', 'protocol', 'graph', 'client/state', 'comm', 'config', 'serialize', 'deploy'],
   deploy: ['base', 'protocol', 'config', 'comm'],
   launcher: ['base', 'protocol', 'config', 'comm', 'deploy', 'diagnostics'],
   kernel: ['base', 'protocol', 'client'],

@@ -3,6 +3,7 @@
  * into one graph message; a task whose function must first be looked at asynchronously holds up all
  * that come after it, so that dependencies always arrive before dependents.
  */
+import { staticOrder } from '../graph/order.ts';
 import { LIMITS } from '../protocol/limits.ts';
 import type { ClientToScheduler, TaskOptions, UpdateGraph } from '../protocol/messages.ts';
 
@@ -76,8 +77,27 @@ class Graph {
     const fns = message.fn as number[];
     if (fns.every(fn => fn === fns[0])) message.fn = fns[0] ?? 0;
     if (message.deps.length === 0) message.depOffsets = [];
+    else {
+      const order = orderWithin(message);
+      if (order !== null) message.order = order;
+    }
     return message;
   }
+}
+
+/** The static order of tasks that depend on each other; null when there is nothing to say. */
+function orderWithin({ first, deps, depOffsets }: UpdateGraph): number[] | null {
+  if (!deps.some(dep => dep >= first)) return null;
+  const offsets = [0];
+  const inner: number[] = [];
+  for (let i = 0; i + 1 < depOffsets.length; i++) {
+    for (let at = depOffsets[i] as number; at < (depOffsets[i + 1] as number); at++) {
+      const dep = (deps[at] as number) - first;
+      if (dep >= 0) inner.push(dep);
+    }
+    offsets.push(inner.length);
+  }
+  return staticOrder({ offsets, deps: inner });
 }
 
 export class GraphOutbox {

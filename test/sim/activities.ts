@@ -111,7 +111,9 @@ function retire(cluster: Cluster): void {
   cluster.scheduler.retire(worker.id, options, () => {
     const nanny = cluster.nannies.find(one => one.name === worker.setup.nanny);
     const target = nanny?.state.counts().target ?? 0;
-    nanny?.tell({ type: 'scale', workers: Math.max(0, target - 1), close: [name] });
+    // Once the world is to come to rest, another takes its place.
+    const workers = cluster.world.faulty ? Math.max(0, target - 1) : target;
+    nanny?.tell({ type: 'scale', workers, close: [name] });
   });
 }
 

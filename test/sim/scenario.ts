@@ -34,6 +34,32 @@ export function runSeed(seed: number, verbose = false): RunResult {
   return { seed, events: world.events, hash: world.hash, log: world.log, failure };
 }
 
+/** Who found a failure, by where it was thrown: a piece of a path, and a name. */
+const CHECKERS: readonly (readonly [RegExp, string])[] = [
+  [/scheduler\/state\/validate/, 'validate() of the scheduler'],
+  [/worker\/state\/memory/, "validate() of a worker's memory"],
+  [/worker\/state\/validate/, 'validate() of a worker'],
+  [/sim\/ledger/, "books at the scheduler's door"],
+  [/checkStores/, 'who-has is what workers hold'],
+  [/checkNothingLeft/, 'nothing is left'],
+  [/checkValue/, 'values'],
+  [/sim\/checkers/, 'every future ends rightly'],
+  [/sim\/world/, 'comes to rest'],
+  [/sim\//, 'what a process can do'],
+  [/src\//, 'the state throws']
+];
+
+/** The checker that threw. */
+export function checkerOf(failure: Error): string {
+  const frames = (failure.stack ?? '').split('\n').filter(line => /^ +at /.test(line));
+  const where = frames.find(line => !/ (check|must|invalid) /.test(line)) ?? '';
+  const own = frames.slice(0, 3).join();
+  const found = CHECKERS.find(
+    ([place]) => place.test(where) || (place.source.startsWith('check') && place.test(own))
+  );
+  return found?.[1] ?? 'an exception';
+}
+
 function play(world: World): void {
   const { rng } = world;
   const plan = makePlan(

@@ -1,0 +1,142 @@
+/**
+ * Bugs that the simulation must find, as edits of the sources: `find` stands exactly once in `file`
+ * (test/sim/mutants.test.ts holds that) and is replaced. Each is a slip that a change could bring.
+ */
+export interface Mutant {
+  /** What the slip is, in words. */
+  name: string;
+  file: string;
+  find: string;
+  replace: string;
+}
+
+const SCHEDULER = 'src/scheduler/state';
+const WORKER = 'src/worker/state';
+
+export const MUTANTS: readonly Mutant[] = [
+  {
+    name: 'a guard is removed: what is needed again is released all the same',
+    file: `${SCHEDULER}/transitions.ts`,
+    find: `if (finish === 'released' && task.needed && holds) return;`,
+    replace: ``
+  },
+  {
+    name: 'the scheduler takes a result of a stale run for that of the present one',
+    file: `${SCHEDULER}/worker-events.ts`,
+    find: `task.processingOn === worker && task.runId === runId ? task : null;`,
+    replace: `task.processingOn === worker ? task : null;`
+  },
+  {
+    name: 'a worker takes the end of an earlier execution for that of the present one',
+    file: `${WORKER}/handlers.ts`,
+    find: `if (task === undefined || task.execution === 0 || task.execution !== runId) return null;`,
+    replace: `if (task === undefined) return null;`
+  },
+  {
+    name: 'dependents are recommended forward: the last is placed first',
+    file: `${SCHEDULER}/transitions.ts`,
+    find: `for (let i = dependents.length - 1; i >= 0; i--) {`,
+    replace: `for (let i = 0; i < dependents.length; i++) {`
+  },
+  {
+    name: 'a dead worker stays in who-has',
+    file: `${SCHEDULER}/worker-events.ts`,
+    find: `    removeReplica(state, task, worker);
+    replicaLost(state, task);
+  }
+}`,
+    replace: `    replicaLost(state, task);
+  }
+}`
+  },
+  {
+    name: 'a steal without confirmation: the thief is given what the victim runs',
+    file: `${SCHEDULER}/stealing.ts`,
+    find: `switch (states[i]) {`,
+    replace: `switch ('ready' as string) {`
+  },
+  {
+    name: 'bytes are counted twice when a worker tells of a copy again',
+    file: `${SCHEDULER}/replicas.ts`,
+    find: `if (worker.hasWhat.has(task)) return;
+  worker.hasWhat.add(task);`,
+    replace: `worker.hasWhat.add(task);`
+  },
+  {
+    name: 'the memory manager drops the last copy',
+    file: `${SCHEDULER}/replicas.ts`,
+    find: `for (const other of task.whoHas) if (other !== worker && !leaves(state, other)) return true;
+  return false;`,
+    replace: `return true;`
+  },
+  {
+    name: 'the value of a cancelled execution stays in the store',
+    file: `${WORKER}/transitions.ts`,
+    find: `function cancelledMemory(core: WorkerCore, task: WorkerTask): void {
+  core.dropData(task.tid);`,
+    replace: `function cancelledMemory(core: WorkerCore, task: WorkerTask): void {`
+  },
+  {
+    name: 'a stale result is not let go of',
+    file: `${SCHEDULER}/worker-events.ts`,
+    find: `if (task !== undefined && (task.processingOn === worker || worker.hasWhat.has(task))) return;
+  state.outbox.free(worker, tid);`,
+    replace: ``
+  },
+  {
+    name: 'what waits is not told that an input was lost',
+    file: `${SCHEDULER}/transitions.ts`,
+    find: `if (dependent.state === 'waiting') dependent.waitingOn++;
+    else `,
+    replace: ``
+  },
+  {
+    name: 'values that a peer does not have are not told as missing',
+    file: `${WORKER}/handlers.ts`,
+    find: `if (lacking.length > 0) core.send({ op: 'missing-data', tids: lacking, worker: event.worker });`,
+    replace: ``
+  },
+  {
+    name: 'a busy peer is never asked again',
+    file: `${WORKER}/handlers.ts`,
+    find: `core.push({ op: 'retry-busy', worker, after: core.options.busyRetry });`,
+    replace: ``
+  },
+  {
+    name: 'a killed task that is wanted again is not run',
+    file: `${WORKER}/handlers.ts`,
+    find: `core.recommend(task, unwanted ? 'rescheduled' : 'waiting');`,
+    replace: `core.recommend(task, 'rescheduled');`
+  },
+  {
+    name: 'a worker hands out its resources and does not get them back',
+    file: `${WORKER}/slots.ts`,
+    find: `core.available[name] = (core.available[name] ?? 0) + amount;`,
+    replace: `core.available[name] = core.available[name] ?? 0;`
+  },
+  {
+    name: 'a retry does not use up what it has',
+    file: `${SCHEDULER}/worker-events.ts`,
+    find: `    task.retries--;
+`,
+    replace: ``
+  },
+  {
+    name: 'what a client wanted stays when it has gone',
+    file: `${SCHEDULER}/client-events.ts`,
+    find: `for (const binding of [...client.bindings.values()].reverse()) unbind(state, binding);`,
+    replace: ``
+  },
+  {
+    name: 'a worker starts the least urgent task first',
+    file: `${WORKER}/tasks.ts`,
+    find: `if (left !== right) return left < right ? -1 : 1;`,
+    replace: `if (left !== right) return left < right ? 1 : -1;`
+  },
+  {
+    name: 'restrictions to workers are forgotten',
+    file: `${SCHEDULER}/placement.ts`,
+    find: `if (names === null || isNamed(worker, names)) named.push(worker);`,
+    replace: `named.push(worker);`
+  }
+];

@@ -78,7 +78,9 @@ export const FAULTS: readonly Fault[] = [
       const processes = [...cluster.alive, ...clients];
       if (processes.length === 0) return;
       note(cluster, 'a link stalls');
-      cluster.world.rng.pick(processes).link.stall(cluster.world.rng.integer(50, 1500));
+      const { rng } = cluster.world;
+      const sides = rng.pick<readonly (0 | 1)[]>([[0], [0], [1], [0, 1]]);
+      rng.pick(processes).link.stall(rng.integer(50, 1500), sides);
     }
   },
   {

@@ -52,9 +52,9 @@ export class Link {
     world.after(at - world.now, run);
   }
 
-  /** Nothing gets through for a while, then all of it. */
-  stall(ms: number): void {
-    for (const side of [0, 1] as const) {
+  /** Nothing gets through for a while, then all of it: one way, or both. */
+  stall(ms: number, sides: readonly (0 | 1)[]): void {
+    for (const side of sides) {
       this.arrivals[side] = Math.max(this.arrivals[side], this.world.now + ms);
     }
   }

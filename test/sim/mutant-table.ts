@@ -27,10 +27,12 @@ export const MUTANTS: readonly Mutant[] = [
     replace: `task.processingOn === worker ? task : null;`
   },
   {
-    name: 'a worker takes the end of an earlier execution for that of the present one',
+    name: 'a worker reports what it runs under the run number of the first request',
     file: `${WORKER}/handlers.ts`,
-    find: `if (task === undefined || task.execution === 0 || task.execution !== runId) return null;`,
-    replace: `if (task === undefined) return null;`
+    find: `    task.runId = runId;
+`,
+    replace: `    if (task.execution === 0) task.runId = runId;
+`
   },
   {
     name: 'dependents are recommended forward: the last is placed first',
@@ -91,10 +93,11 @@ export const MUTANTS: readonly Mutant[] = [
     replace: ``
   },
   {
-    name: 'values that a peer does not have are not told as missing',
+    name: 'what is fetched from a peer that leaves is not fetched from another',
     file: `${WORKER}/handlers.ts`,
-    find: `if (lacking.length > 0) core.send({ op: 'missing-data', tids: lacking, worker: event.worker });`,
-    replace: ``
+    find: `  for (const task of tasks) core.recommend(task, 'fetch');
+  dropPeer(core, worker);`,
+    replace: `  dropPeer(core, worker);`
   },
   {
     name: 'a busy peer is never asked again',

@@ -1,6 +1,6 @@
 /** What people do with a cluster; one thing at a time, at random moments. */
 import type { Known, SimClient } from './client.ts';
-import { find } from './cluster.ts';
+import { anyOf, find } from './cluster.ts';
 import type { Cluster } from './cluster.ts';
 import { submitMap, submitRandom, submitShared } from './graphs.ts';
 import type { Choice } from './plan.ts';
@@ -8,6 +8,9 @@ import { PLAIN, valueOf } from './program.ts';
 
 /** Bytes of a scattered value. */
 const SCATTERED = 1000;
+
+/** Names that datasets are published under. */
+const DATASETS = ['x', 'y'];
 
 type Activity = Choice<{ cluster: Cluster; client: SimClient }>;
 
@@ -93,6 +96,25 @@ function desire(cluster: Cluster, client: SimClient): void {
   client.say({ op: 'client-desires-keys', cids: [record.cid], keys: [other.key] });
 }
 
+/** Lets a task run on without its future, unless it may have to wait for ever. */
+function fireAndForget(client: SimClient, one: Known): void {
+  if (anyOf(one, part => part.restricted)) return;
+  client.say({ op: 'fire-and-forget', cids: [one.record.cid] });
+  client.release(one);
+  client.say({ op: 'client-releases-keys', cids: [one.record.cid] });
+}
+
+/** Puts some futures under one of a few names, or takes a name back. */
+function publish(cluster: Cluster, client: SimClient): void {
+  const { rng } = cluster.world;
+  const name = rng.pick(DATASETS);
+  const held = client.held.filter(one => !one.cancelled);
+  if (held.length === 0 || rng.chance(0.3)) return client.say({ op: 'unpublish-dataset', name });
+  const some = new Set([rng.pick(held), rng.pick(held), rng.pick(held)]);
+  const cids = [...some].map(one => one.record.cid);
+  client.say({ op: 'publish-dataset', name, cids, value: new Uint8Array(1) });
+}
+
 function inMemory(cluster: Cluster, client: SimClient): number[] {
   const { byKey } = cluster.scheduler.state;
   const tasks = client.held.map(one => byKey.get(one.key));
@@ -170,6 +192,15 @@ export const ACTIVITIES: readonly Activity[] = [
       if (one !== null) subject.client.read(one);
     }
   },
+  {
+    name: 'fire-and-forget',
+    weight: 1,
+    run: subject => {
+      const one = anyHeld(subject);
+      if (one !== null) fireAndForget(subject.client, one);
+    }
+  },
+  { name: 'publish', weight: 1, run: ({ cluster, client }) => publish(cluster, client) },
   { name: 'scale', weight: 1, run: ({ cluster }) => scale(cluster) },
   { name: 'retire', weight: 1, run: ({ cluster }) => retire(cluster) },
   {

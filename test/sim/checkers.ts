@@ -152,6 +152,22 @@ export function releaseAll(client: SimClient): void {
   client.say({ op: 'release-functions', fns: [1, 2, 3] });
 }
 
+/** What is kept under names must have ended, too; then the names are taken back. */
+export function unpublishAll(cluster: Cluster): void {
+  const { state } = cluster.scheduler;
+  for (const { name, client } of state.datasets.values()) {
+    for (const { task } of client.bindings.values()) {
+      const ended = task.state === 'memory' || task.state === 'erred' || task.state === 'no-worker';
+      const waits = task.deps.some(dep => dep.state === 'no-worker' || dep.state === 'waiting');
+      if (!ended && !waits) throw new Error(`${task.key} of dataset ${name} is ${task.state}`);
+    }
+  }
+  for (const name of [...state.datasets.keys()]) {
+    const client = cluster.clients.find(one => one.alive);
+    client?.say({ op: 'unpublish-dataset', name });
+  }
+}
+
 export function checkNothingLeft(cluster: Cluster): void {
   const { state } = cluster.scheduler;
   if (!isEmpty(state) || state.groups.size > 0) {

@@ -3,7 +3,14 @@
  * comes to rest, then all is let go of. Checkers look after each part.
  */
 import { ACTIVITIES } from './activities.ts';
-import { allEnded, checkFutures, checkNothingLeft, checkStores, releaseAll } from './checkers.ts';
+import {
+  allEnded,
+  checkFutures,
+  checkNothingLeft,
+  checkStores,
+  releaseAll,
+  unpublishAll
+} from './checkers.ts';
 import { SimClient } from './client.ts';
 import { Cluster } from './cluster.ts';
 import { FAULTS } from './faults.ts';
@@ -81,6 +88,7 @@ function play(world: World): void {
   checkStores(cluster);
   world.note('*', 'all is let go of');
   cluster.onClientGone = () => undefined;
+  unpublishAll(cluster);
   for (const client of cluster.clients) if (client.alive) releaseAll(client);
   rest(cluster, () => true);
   checkStores(cluster);

@@ -60,6 +60,7 @@ function open(route: string, headers: Record<string, string>): Promise<number> {
 it('lists the routes that this test walks', () => {
   expect(scheduler.listRoutes().sort()).toEqual([
     'GET /',
+    'GET /api/dump',
     'GET /api/info',
     'GET /api/logs',
     'GET /page/*file',

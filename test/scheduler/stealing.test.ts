@@ -379,6 +379,21 @@ describe('while a request is under way', () => {
     expect(h.task(key).runId).toBe(again);
   });
 
+  it('the task fails, is tried again and asked back again: the first answer is not about that', () => {
+    const { h, key, tid, runId } = stolen();
+    h.fail(key);
+    h.retry('c', key);
+    expect(h.on(key)).toBe(1);
+    h.tick();
+    const again = h.task(key).runId;
+    expect(h.state.stealing.byTask.get(h.task(key))?.runId).toBe(again);
+    h.answer(1, [tid], [runId], ['forgotten']);
+    expect(h.task(key).runId).toBe(again);
+    expect(h.state.stealing.byTask.has(h.task(key))).toBe(true);
+    h.answer(1, [tid], [again], ['ready']);
+    expect(h.on(key)).toBe(2);
+  });
+
   it('both workers count as if it had moved', () => {
     const { h, tid, runId } = stolen();
     const [victim, thief] = [1, 2].map(id => h.state.workers.get(id));

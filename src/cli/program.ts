@@ -94,6 +94,10 @@ function addScheduler(program: Command): void {
       '--worker-ttl <time>',
       'restart workers silent for so long; 0 is never (default: 5 min)'
     )
+    .option(
+      '--supervise',
+      'start it again when it dies; workers and clients bring back what they have'
+    )
     .addHelpText(
       'after',
       `

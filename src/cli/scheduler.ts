@@ -1,12 +1,14 @@
-/** `taskloom scheduler`: a scheduler in this process, without workers. */
+/** `taskloom scheduler`: a scheduler without workers, in this process or supervised below it. */
 import { createToken } from '../comm/server.ts';
 import { parseDuration } from '../config/duration.ts';
+import type { ClusterSetup } from '../config/process-messages.ts';
 import { createClusterId } from '../deploy/local.ts';
 import { schedulingNumbers, schedulingSetup } from '../deploy/scheduling.ts';
 import { Log } from '../diagnostics/log.ts';
 import { Scheduler } from '../scheduler/scheduler.ts';
 import { toStderr } from './failure.ts';
 import { runToEnd } from './foreground.ts';
+import type { Running } from './foreground.ts';
 import { schedulingOptions } from './arguments.ts';
 import type { SchedulingFlags } from './arguments.ts';
 
@@ -17,13 +19,14 @@ interface Options extends SchedulingFlags {
   insecure?: boolean;
   idleTimeout?: string;
   workerTtl?: string;
+  supervise?: boolean;
 }
 
 /** Serves until it is ended. */
 export async function runScheduler(options: Options): Promise<void> {
   const id = createClusterId('manual');
   const given = process.env['TASKLOOM_TOKEN'];
-  const scheduler = await Scheduler.start({
+  const cluster: ClusterSetup = {
     id,
     name: options.name ?? id,
     kind: 'manual',
@@ -32,18 +35,61 @@ export async function runScheduler(options: Options): Promise<void> {
     token: given === undefined || given === '' ? createToken() : given,
     insecure: options.insecure === true,
     ...timesOf(options),
-    ...schedulingNumbers(schedulingSetup(schedulingOptions(options))),
-    madeBy: { kind: 'cli', label: 'taskloom scheduler' },
+    scheduling: schedulingSetup(schedulingOptions(options)),
+    madeBy: { kind: 'cli', label: 'taskloom scheduler' }
+  };
+  if (options.supervise === true) return runToEnd(await supervised(cluster));
+  const scheduler = await Scheduler.start({
+    ...cluster,
+    ...schedulingNumbers(cluster.scheduling),
     connectionFile: true,
     log: new Log('scheduler', toStderr)
   });
-  const name = options.name ?? id;
+  announce(cluster.name, scheduler.address);
+  await runToEnd(scheduler);
+}
+
+function announce(name: string, address: string): void {
   process.stdout.write(
-    `Scheduler ${name} at ${scheduler.address}\n` +
+    `Scheduler ${name} at ${address}\n` +
       `  workers:  taskloom worker ${name}\n` +
       `  clients:  await Client.connect(${JSON.stringify(name)})\n`
   );
-  await runToEnd(scheduler);
+}
+
+/** As a child that is started again when it dies; resolves when it serves. */
+async function supervised(cluster: ClusterSetup): Promise<Running> {
+  const { SchedulerProcess } = await import('../nanny/scheduler-process.ts');
+  let asked: string | null = null;
+  return new Promise(resolve => {
+    const finished = new Promise<string>(ended => {
+      const child = new SchedulerProcess({
+        cluster,
+        onReady: (address, again) => {
+          if (again) return;
+          announce(cluster.name, address);
+          resolve(running);
+        },
+        onLine: toStderr,
+        onLog: toStderr,
+        onEnded: reason => {
+          resolve(running);
+          ended(reason);
+        }
+      });
+      const running: Running = {
+        get finished() {
+          return finished;
+        },
+        close: async reason => {
+          asked ??= reason;
+          child.close(reason);
+          await child.ended;
+          ended(asked);
+        }
+      };
+    });
+  });
 }
 
 function timesOf({ idleTimeout, workerTtl }: Options): {

@@ -72,6 +72,17 @@ export function removeConnectionFile(id: string): void {
   rmSync(join(runtimeFolder(), `${id}.json`), { force: true });
 }
 
+/** The file of this cluster, or null when there is none. */
+export function readConnectionFileOf(id: string): ConnectionFile | null {
+  return readConnectionFile(join(runtimeFolder(), `${id}.json`));
+}
+
+/** Says in its file why a scheduler is away that is being started again. */
+export function markRestarting(id: string, reason: string): void {
+  const file = readConnectionFileOf(id);
+  if (file !== null) writeConnectionFile({ ...file, restarting: reason });
+}
+
 /** All clusters whose files can be read and whose schedulers live, newest first. */
 export function listConnectionFiles(): ConnectionFile[] {
   let names: string[];
@@ -122,7 +133,7 @@ function processLives(pid: number): boolean {
  * host, which is gone, too.
  */
 export function isGoneForGood(id: string): boolean {
-  const file = readConnectionFile(join(runtimeFolder(), `${id}.json`));
+  const file = readConnectionFileOf(id);
   return file?.supervisor !== undefined && !schedulerLives(file);
 }
 

@@ -21,6 +21,12 @@ export interface ClusterSetup {
   /** Listen beyond loopback without encryption. */
   insecure: boolean;
   madeBy: ConnectionFile['madeBy'];
+  /** false: not started again when it dies. Default true. */
+  supervise?: boolean;
+  /** Process that starts it again, on the same host. */
+  supervisor?: number;
+  /** When the cluster began, ms since the epoch; absent: now. */
+  startedAt?: number;
   /** How tasks are given to workers. */
   scheduling?: SchedulingSetup;
   /** ms without a word after which a worker counts as gone; 0 = never. Default 5 min. */
@@ -61,6 +67,8 @@ export interface WorkerShape {
 export interface SchedulerSetup {
   role: 'scheduler';
   cluster: ClusterSetup;
+  /** Workers of the scheduler that died and in whose place this one is; 0 = it is the first. */
+  recoverWorkers: number;
 }
 
 /** First line to a worker; the scheduler's address follows as an order when it is known. */
@@ -94,6 +102,8 @@ export type ProcessOrder = { op: 'scheduler'; address: string } | { op: 'close';
 export type ProcessReport =
   /** It serves; a worker has registered, a nanny's workers have. */
   | { op: 'ready'; address: string }
+  /** A scheduler: how many workers there are. */
+  | { op: 'workers'; count: number }
   /** It cannot start. */
   | { op: 'failed'; code: string; message: string }
   /** It ends by itself, for this reason. */

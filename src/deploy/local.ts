@@ -52,6 +52,8 @@ export interface LocalClusterOptions extends SchedulingOptions {
   idleTimeout?: number | string;
   /** Seconds, or text, without a word after which a worker is restarted. Default "5 min"; 0: never. */
   workerTtl?: number | string;
+  /** Start the scheduler again when it dies, results and all. Default true. */
+  superviseScheduler?: boolean;
   /** End with this process. Default true; false: it stays until it is stopped. */
   lease?: boolean;
   /** Shown beside the cluster: who made it. */
@@ -106,6 +108,7 @@ export class LocalCluster implements Cluster {
         host,
         port: options.port ?? 0,
         insecure,
+        supervise: options.superviseScheduler !== false,
         madeBy: options.madeBy ?? defaultMaker(),
         ...inMs('idleTimeout', options.idleTimeout),
         ...inMs('workerTtl', options.workerTtl),

@@ -37,6 +37,8 @@ interface Entry {
   cluster: LocalCluster | null;
   access: SchedulerAccess | null;
   facts: ClusterFacts | null;
+  /** Why its scheduler is away that is being started again, or null. */
+  restarting: string | null;
   /** The reading of its figures that is under way. */
   reading: Promise<void> | null;
 }
@@ -228,6 +230,7 @@ export class ClusterRegistry {
       cluster: null,
       access: null,
       facts: null,
+      restarting: null,
       reading: null
     };
     this.entries.set(id, entry);
@@ -289,7 +292,11 @@ export class ClusterRegistry {
     removeStaleConnectionFiles();
     const files = listConnectionFiles();
     const seen = new Set(files.map(file => file.id));
-    for (const file of files) if (!this.entries.has(file.id)) this.found(file);
+    for (const file of files) {
+      const entry = this.entries.get(file.id);
+      if (entry === undefined) this.found(file);
+      else entry.restarting = file.restarting ?? null;
+    }
     for (const entry of this.entries.values()) {
       if (!entry.own && !seen.has(entry.id)) this.entries.delete(entry.id);
     }
@@ -309,6 +316,7 @@ export class ClusterRegistry {
       cluster: null,
       access: { address: file.address, token: file.token },
       facts: null,
+      restarting: file.restarting ?? null,
       reading: null
     });
     if (this.viewers > 0) void this.poll();
@@ -336,7 +344,7 @@ export class ClusterRegistry {
     } catch (error) {
       if (entry.state !== 'running') return;
       entry.facts = null;
-      entry.reason = error instanceof Error ? error.message : String(error);
+      entry.reason = entry.restarting ?? (error instanceof Error ? error.message : String(error));
     }
   }
 

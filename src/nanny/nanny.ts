@@ -5,21 +5,21 @@
  *
  * Workers start at the same time as the scheduler and learn its address as soon as it is known.
  * All children hold a pipe to the nanny and end when it is gone, however it went. The scheduler of
- * a local cluster is not started again: with it all task states are gone, and the cluster ends,
- * saying so.
+ * a local cluster is started again when it dies (scheduler-process.ts); workers and clients wait for
+ * it and bring what they have.
  */
 import { hostname } from 'node:os';
 import { ClusterError, TaskloomError } from '../base/errors.ts';
-import { removeConnectionFile } from '../config/connection-file.ts';
 import { Child } from '../config/child.ts';
 import type { ChildExit } from '../config/child.ts';
 import { LastWordsFolder } from '../config/last-words.ts';
 import type { Executing } from '../config/last-words.ts';
 import { LineRing } from '../config/lines.ts';
-import type { ClusterSetup, ProcessReport, WorkerShape } from '../config/process-messages.ts';
+import type { ClusterSetup, WorkerShape } from '../config/process-messages.ts';
 import type { ClusterLogs } from '../protocol/launcher.ts';
 import { kernelKills, READING_MS, readResident } from './resident.ts';
 import { NannyLink } from './link.ts';
+import { SchedulerProcess } from './scheduler-process.ts';
 import type { NannyEvent, NannyInstruction } from './state/events.ts';
 import { NannyState } from './state/state.ts';
 import type { NannySettings } from './state/state.ts';
@@ -45,8 +45,6 @@ export interface NannyOptions {
 const LAST_LINES = 20;
 /** Ended workers whose last lines are kept. */
 const OLD_LOGS = 50;
-/** ms for the scheduler to end by itself. */
-const SCHEDULER_GRACE_MS = 2500;
 
 /** Variables that keep numeric libraries from starting a pool of threads in every worker. */
 const WORKER_ENVIRONMENT: Record<string, string> = {
@@ -71,8 +69,7 @@ export class Nanny {
   private readonly events = new LineRing(1000);
   private readonly link: NannyLink;
   private readonly kernelKillsAtStart = kernelKills();
-  private scheduler: Child | null = null;
-  private schedulerEnded: Promise<void> = Promise.resolve();
+  private scheduler: SchedulerProcess | null = null;
   private schedulerAddress: string | null = null;
   private workersEnded = false;
   private closing: string | null = null;
@@ -158,7 +155,7 @@ export class Nanny {
   async close(reason: string): Promise<void> {
     if (this.closing === null) {
       this.closing = reason;
-      this.endScheduler(reason);
+      this.scheduler?.close(reason);
       this.apply({ type: 'close', reason });
     }
     await this.finished;
@@ -189,26 +186,28 @@ export class Nanny {
       this.useScheduler(schedulerAddress);
       return;
     }
-    this.schedulerEnded = new Promise(resolve => {
-      this.scheduler = new Child({
-        setup: { role: 'scheduler', cluster },
-        onReport: report => this.onSchedulerReport(report),
-        onLine: line => this.options.onLog?.(`scheduler: ${line}`),
-        onExit: exit => {
-          resolve();
-          this.onSchedulerExit(exit);
-        }
-      });
+    this.scheduler = new SchedulerProcess({
+      cluster,
+      onReady: (address, again) => {
+        // Who was here before dials again by itself; who came meanwhile hears of it now.
+        if (again) this.orderAll(address);
+        else this.useScheduler(address);
+      },
+      onLine: line => this.options.onLog?.(`scheduler: ${line}`),
+      onLog: line => this.log(line),
+      onEnded: reason => {
+        if (this.closing === null) void this.close(reason);
+      }
     });
   }
 
-  private onSchedulerReport(report: ProcessReport): void {
-    if (report.op === 'ready') this.useScheduler(report.address);
+  private orderAll(address: string): void {
+    for (const child of this.workers.values()) child.order({ op: 'scheduler', address });
   }
 
   private useScheduler(address: string): void {
     this.schedulerAddress = address;
-    for (const child of this.workers.values()) child.order({ op: 'scheduler', address });
+    this.orderAll(address);
     this.link.open(address).then(
       () => this.onProgress(),
       (error: Error) => void this.close(`The nanny cannot reach its scheduler: ${error.message}`)
@@ -248,7 +247,7 @@ export class Nanny {
       case 'finished':
         this.workersEnded = true;
         this.closing ??= instruction.reason;
-        this.endScheduler(instruction.reason);
+        this.scheduler?.close(instruction.reason);
         void this.finish(instruction.reason);
     }
   }
@@ -272,7 +271,7 @@ export class Nanny {
       onExit: exit => this.onWorkerExit(name, child, exit, this.words.take(lastWords))
     });
     this.workers.set(name, child);
-    if (this.schedulerAddress !== null) {
+    if (this.schedulerAddress !== null && this.scheduler?.isAway !== true) {
       child.order({ op: 'scheduler', address: this.schedulerAddress });
     }
   }
@@ -327,31 +326,6 @@ export class Nanny {
 
   // ---------------------------------------------------------------- ending
 
-  private onSchedulerExit(exit: ChildExit): void {
-    const { cluster } = this.options;
-    // A scheduler that was killed has not taken its file away.
-    if (cluster !== undefined) removeConnectionFile(cluster.id);
-    if (this.closing !== null) return;
-    const how = exit.startError ?? (exit.signal === null ? exit.said : `killed by ${exit.signal}`);
-    const lines = (this.scheduler?.output.last(LAST_LINES) ?? [])
-      .map(line => `\n  ${line}`)
-      .join('');
-    const orderly = exit.code === 0 && exit.said !== null;
-    const lost = 'The states of its tasks went with it: start a new cluster.';
-    const reason = orderly
-      ? (exit.said ?? '')
-      : `The scheduler ended: ${how ?? `exit code ${exit.code}`}. ${lost}${lines}`;
-    void this.close(reason);
-  }
-
-  private endScheduler(reason: string): void {
-    const { scheduler } = this;
-    if (scheduler === null) return;
-    scheduler.order({ op: 'close', reason });
-    const killer = setTimeout(() => scheduler.signal('SIGKILL'), SCHEDULER_GRACE_MS);
-    void this.schedulerEnded.then(() => clearTimeout(killer));
-  }
-
   private onLinkLost(reason: string): void {
     if (this.closing !== null) return;
     this.log(`The scheduler at ${this.address} is lost (${reason}); it is dialled again.`);
@@ -374,7 +348,7 @@ export class Nanny {
   private async finish(reason: string): Promise<void> {
     clearInterval(this.memoryTimer);
     if (this.wakeTimer !== null) clearTimeout(this.wakeTimer);
-    await this.schedulerEnded;
+    await this.scheduler?.ended;
     this.words.close();
     this.link.close();
     this.log(reason);

@@ -66,6 +66,10 @@ export interface SchedulerOptions
   log?: Log;
   /** Workers of a scheduler that died and in whose place this one is started. */
   recoverWorkers?: number;
+  /** Process that starts it again when it dies. */
+  supervisor?: number;
+  /** When the cluster began, ms since the epoch. Default: now. */
+  startedAt?: number;
   /** How many workers there are, whenever that changes. */
   onWorkers?: (count: number) => void;
 }
@@ -134,6 +138,7 @@ export class Scheduler {
   private constructor(options: SchedulerOptions) {
     this.options = options;
     this.id = options.id;
+    this.startedAt = options.startedAt ?? Date.now();
     this.log = options.log ?? new Log('scheduler');
     this.finished = new Promise(resolve => (this.resolveFinished = resolve));
     const cluster = { id: options.id, name: options.name, kind: options.kind };
@@ -173,6 +178,7 @@ export class Scheduler {
         pid: process.pid,
         host: hostname(),
         startedAt: scheduler.startedAt,
+        ...(options.supervisor === undefined ? {} : { supervisor: options.supervisor }),
         madeBy: options.madeBy
       });
     }

@@ -281,7 +281,9 @@ export class Worker {
 
   /** Values and executions that the next scheduler may take over. */
   private holding(): Held {
-    const { epoch, store, pool } = this.parts;
+    const { epoch, store } = this.parts;
+    // From here on nothing begins that is not announced.
+    if (this.state !== null) this.tell({ op: 'pause', reason: 'it has a scheduler again' });
     const held: Held = { epoch, tids: [], keys: [], nbytes: [], types: [], running: [] };
     for (const task of this.state?.tasks.values() ?? []) {
       if (task.state !== 'memory' || !store.has(task.tid) || held.tids.length === HELD_MOST)
@@ -291,7 +293,9 @@ export class Worker {
       held.nbytes.push(task.nbytes);
       held.types.push(task.type);
     }
-    for (const tid of pool.running()) held.running.push(this.state?.get(tid)?.key ?? '');
+    for (const { key } of this.state?.executing ?? []) held.running.push(key);
+    for (const { key, state } of this.state?.tasks.values() ?? [])
+      if (state === 'long-running') held.running.push(key);
     held.running.push(...this.orphans.keys);
     for (const tid of this.orphans.running()) held.running.push(this.state?.get(tid)?.key ?? '');
     return held;
@@ -344,8 +348,18 @@ export class Worker {
       adopted.types.push(held.types[i] ?? '');
     });
     this.orphans.adopt(parts.pool);
-    for (const { tid } of this.state?.tasks.values() ?? [])
-      if (!numbers.has(tid)) parts.store.delete(tid);
+    const running = new Set(held?.running);
+    for (const { tid, key, state, lane, start, took } of this.state?.tasks.values() ?? []) {
+      if (numbers.has(tid)) continue;
+      const value = state === 'memory' && running.has(key) ? parts.store.get(tid) : undefined;
+      if (value !== undefined) {
+        // Its own copy: what leaves the store is detached.
+        const frames = value.frames.map(frame => frame.slice());
+        const own = { ...value, frames };
+        this.orphans.keep(key, { value: own, error: null, lane, start, duration: took });
+      }
+      parts.store.delete(tid);
+    }
     parts.gatherer.close();
     const view = this.state === null ? parts.store : parts.store.next(numbers);
     this.parts = this.makeParts(hello.epoch, view);

@@ -157,9 +157,9 @@ describe('cluster', () => {
   it('start fails with 1 and the reason when the cluster ends by itself', async () => {
     const run = start(CLUSTER);
     await until('it is up', () => run.out.includes('Ctrl-C'));
-    process.kill(listConnectionFiles()[0]?.pid as number, 'SIGKILL');
+    process.kill(listConnectionFiles()[0]?.supervisor as number, 'SIGKILL');
     expect(await run.ended).toBe(1);
-    expect(run.err).toMatch(/it ended: The scheduler ended: killed by SIGKILL/);
+    expect(run.err).toMatch(/it ended: its nanny ended \(killed by SIGKILL\)/);
   });
 
   it('start ends with 0 when it is stopped from elsewhere', async () => {
@@ -200,6 +200,26 @@ describe('scheduler and worker', () => {
     expect(await run.ended).toBe(0);
     expect(await workers.ended).toBe(1);
     expect(workers.err).toMatch(/The scheduler at http:\S+ is gone: ended by SIGTERM/);
+  });
+
+  it('a supervised scheduler that is killed is started again, and its worker comes back', async () => {
+    const run = start(['scheduler', '--name', 'lab', '--supervise']);
+    await until('the scheduler is up', () => run.out.includes('Scheduler lab at'));
+    const worker = start(['worker', 'lab', '--no-nanny', '--memory-limit', '0']);
+    await until('the worker is up', async () => (await runningWorkers()) === 1);
+    const [before] = listConnectionFiles();
+    process.kill(before?.pid as number, 'SIGKILL');
+    await until('another serves', () => {
+      const [file] = listConnectionFiles();
+      return file !== undefined && file.pid !== before?.pid && file.restarting === undefined;
+    });
+    expect(listConnectionFiles()[0]?.address).toBe(before?.address);
+    await until('the worker is back', async () => (await runningWorkers()) === 1);
+    expect(run.err).toMatch(/killed by SIGKILL. It is started again/);
+    run.process.kill('SIGTERM');
+    expect(await run.ended).toBe(0);
+    expect(await worker.ended).toBe(1);
+    expect(listConnectionFiles()).toEqual([]);
   });
 
   it('a worker alone, by address, with the token of the environment', async () => {

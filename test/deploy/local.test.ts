@@ -80,8 +80,12 @@ describe('processes that end', () => {
     expect(lines).toMatch(/worker worker-\d is gone: killed by SIGKILL/);
   });
 
-  it('ends the cluster, saying so, when its scheduler is killed', async () => {
-    const cluster = await LocalCluster.create({ workers: 1, memoryLimit: MEMORY });
+  it('ends the cluster, saying so, when its scheduler is killed and nobody supervises it', async () => {
+    const cluster = await LocalCluster.create({
+      workers: 1,
+      memoryLimit: MEMORY,
+      superviseScheduler: false
+    });
     const family = familyOf(process.pid);
     process.kill(family.scheduler, 'SIGKILL');
     expect(await cluster.finished).toMatch(/scheduler ended: killed by SIGKILL.*start a new/s);

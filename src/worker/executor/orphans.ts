@@ -11,8 +11,8 @@ import { MemoryStore } from '../store.ts';
 import type { StoredValue, ValueStore } from '../store.ts';
 import type { ExecutorPool, PoolEvents, TaskToRun } from './pool.ts';
 
-/** What came of an execution; neither: its thread was lost over another task. */
-interface Outcome {
+/** What came of an execution; neither value nor error: its thread was lost over another task. */
+export interface Outcome {
   value: StoredValue | null;
   error: ErrorRecord | null;
   lane: number;
@@ -28,7 +28,8 @@ interface Claim {
 }
 
 interface Orphan {
-  pool: ExecutorPool;
+  /** null: it has ended. */
+  pool: ExecutorPool | null;
   /** Numbers under which its pool knows it. */
   tid: number;
   runId: number;
@@ -84,6 +85,11 @@ export class Orphans {
     if (mine.size === 0) void pool.close();
   }
 
+  /** One that was announced as running and has ended before it was answered. */
+  keep(key: string, outcome: Outcome): void {
+    this.byKey.set(key, { pool: null, tid: 0, runId: 0, key, outcome, claim: null });
+  }
+
   /** Gives the execution of this key, or what came of it, to the task; false when there is none. */
   claim(task: TaskToRun, events: PoolEvents, store: ValueStore): boolean {
     const orphan = this.byKey.get(task.key);
@@ -98,7 +104,7 @@ export class Orphans {
   kill(tid: number, runId: number): boolean {
     const orphan = this.claimed().find(({ claim }) => claim?.task.tid === tid);
     if (orphan?.claim?.task.runId !== runId) return false;
-    orphan.pool.kill(orphan.tid, orphan.runId);
+    orphan.pool?.kill(orphan.tid, orphan.runId);
     return true;
   }
 
@@ -112,14 +118,14 @@ export class Orphans {
     for (const orphan of [...this.byKey.values()]) {
       if (orphan.claim !== null) continue;
       this.byKey.delete(orphan.key);
-      if (orphan.outcome === null) orphan.pool.kill(orphan.tid, orphan.runId);
+      if (orphan.outcome === null) orphan.pool?.kill(orphan.tid, orphan.runId);
     }
   }
 
   async close(): Promise<void> {
     const pools = new Set([...this.byKey.values()].map(({ pool }) => pool));
     this.byKey.clear();
-    await Promise.all([...pools].map(pool => pool.close()));
+    await Promise.all([...pools].map(pool => pool?.close()));
   }
 
   private claimed(): Orphan[] {

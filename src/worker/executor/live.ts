@@ -50,6 +50,13 @@ export class LiveValues {
     this.bytes -= entry.nbytes;
   }
 
+  /** Memory is short: all of them go. */
+  clear(): void {
+    for (const tid of this.entries.keys()) this.gone.push(tid);
+    this.entries.clear();
+    this.bytes = 0;
+  }
+
   /** What has been pushed out since the last call. */
   takeEvicted(): number[] {
     const { gone } = this;

@@ -124,8 +124,10 @@ export class ExecutorLoop {
 
   private receive(message: ToThread): void {
     if (message.op === 'drop') this.drop(message);
-    else if (message.op === 'collect-garbage') this.garbage.collect();
-    else this.accept(message);
+    else if (message.op === 'collect-garbage') {
+      this.live.clear();
+      this.garbage.collect();
+    } else this.accept(message);
   }
 
   private drop(message: DropBatch): void {

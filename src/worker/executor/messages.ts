@@ -70,7 +70,7 @@ export interface DropBatch {
   tids: number[];
   fns: number[];
 }
-/** Memory is short: collect garbage when no task runs. */
+/** Memory is short: let go of live values and collect garbage, when no task runs. */
 export interface CollectGarbage {
   op: 'collect-garbage';
 }

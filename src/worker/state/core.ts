@@ -134,6 +134,8 @@ export class WorkerCore {
   nbytes = 0;
   /** Expected ms of all that executors have been handed and have not finished. */
   handedMs = 0;
+  /** Bytes of their inputs. */
+  handedBytes = 0;
   arrivals = 0;
   lastFindMissing = Number.NEGATIVE_INFINITY;
   now = 0;

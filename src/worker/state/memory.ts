@@ -7,7 +7,8 @@
  *   most this part of the limit; the least recently used go to disk. A value that is larger than
  *   that alone goes at once.
  * - spill: when the process passes this part of the limit, values go to disk until it is below
- *   target. A first reading beyond it asks for a garbage collection only.
+ *   target. A first reading beyond it asks for a garbage collection only. Between readings, values
+ *   that come and would take it beyond drive others out.
  * - pause: beyond this part of the limit the worker pauses, until it is below again.
  *
  * A value that is pinned (an input of a running task, being sent) stays in memory, and is read
@@ -106,6 +107,9 @@ export class MemoryState {
   private files = 0;
   /** Values in `recency` that have a file. */
   private clean = 0;
+  /** The last reading of the process, and what was in memory then. */
+  private rss = 0;
+  private memoryAtReading = 0;
   private spilling = false;
   private isPaused = false;
   private lastCollect = Number.NEGATIVE_INFINITY;
@@ -128,6 +132,7 @@ export class MemoryState {
     if (event.op !== 'measured') this.stirred = true;
     this.dispatch(event);
     this.keepTarget();
+    this.foresee();
     if (this.out.length === 0) return NOTHING;
     const { out } = this;
     this.out = [];
@@ -290,6 +295,16 @@ export class MemoryState {
     if (excess > 0) this.evict(excess);
   }
 
+  /** Values that have come since the last reading count before the next one shows them. */
+  private foresee(): void {
+    const spill = this.bytesAt(this.settings.spill);
+    if (spill <= 0 || this.rss === 0) return;
+    const come = this.memory + this.reading - this.memoryAtReading;
+    if (come <= 0) return;
+    const excess = this.rss + come - this.leaving - spill;
+    if (excess > 0) this.evict(Math.min(excess, come));
+  }
+
   /** Lets go of this many bytes, or of as many as can be let go of. */
   private evict(bytes: number): void {
     let left = bytes;
@@ -422,6 +437,8 @@ export class MemoryState {
 
   private measured(rss: number): void {
     if (this.settings.memoryLimit === 0) return;
+    this.rss = rss;
+    this.memoryAtReading = this.memory;
     this.setPaused(rss);
     this.spillUntilTarget(rss);
     if (this.isPaused) this.collect();

@@ -9,7 +9,7 @@
  * of its executor.
  */
 import type { WorkerCore } from './core.ts';
-import { takeSlot } from './slots.ts';
+import { inputBytes, takeSlot } from './slots.ts';
 import { compareTasks } from './tasks.ts';
 import type { WorkerTask } from './tasks.ts';
 import { transition } from './transitions.ts';
@@ -19,6 +19,8 @@ const SHORT_MS = 1;
 const SHORT_AHEAD = 64;
 /** Tasks expected to take longer than this are handed over only to a free slot. */
 const LONG_MS = 50;
+/** Part of the memory limit that inputs may take when more is handed over than there are slots. */
+const AHEAD_SHARE = 0.05;
 
 /** Hands tasks to executors as long as there is room for the next one. */
 export function ensureComputing(core: WorkerCore): void {
@@ -57,6 +59,11 @@ function hasRoom(core: WorkerCore, task: WorkerTask, expected: number): boolean 
   if (handed < nthreads) return true;
   if (task.timeout > 0 || task.resources !== null || expected > LONG_MS) return false;
   const depth = expected < SHORT_MS ? 1 + SHORT_AHEAD : 2;
+  const { memoryLimit } = core.options;
+  if (memoryLimit > 0 && task.deps.length > 0) {
+    // Inputs of what is handed over must stay in memory, and be there twice.
+    if (core.handedBytes + inputBytes(task) > memoryLimit * AHEAD_SHARE) return false;
+  }
   return handed < nthreads * depth && core.handedMs + expected <= nthreads * LONG_MS;
 }
 

@@ -14,10 +14,19 @@ function costOf(ms: number): number {
   return Math.max(ms, LEAST_COST_MS);
 }
 
+/** Bytes of what it needs. */
+export function inputBytes(task: WorkerTask): number {
+  let bytes = 0;
+  for (const dep of task.deps) bytes += dep.nbytes;
+  return bytes;
+}
+
 /** It is about to be handed to an executor, where it is expected to take so many ms. */
 export function takeSlot(core: WorkerCore, task: WorkerTask, expected: number): void {
   task.handedMs = expected;
   core.handedMs += expected;
+  task.handedBytes = inputBytes(task);
+  core.handedBytes += task.handedBytes;
   core.fair.begin(task.owner, costOf(expected));
 }
 
@@ -27,6 +36,8 @@ export function leaveSlot(core: WorkerCore, task: WorkerTask, took: number): boo
   core.handedMs = core.executing.size === 0 ? 0 : Math.max(0, core.handedMs - task.handedMs);
   task.owner.end(costOf(task.handedMs), costOf(took));
   task.handedMs = 0;
+  core.handedBytes -= task.handedBytes;
+  task.handedBytes = 0;
   return true;
 }
 

@@ -63,6 +63,8 @@ export class WorkerTask {
   duration = 500;
   /** Expected ms that were added to the worker's total when it was handed to an executor. */
   handedMs = 0;
+  /** Likewise, bytes of its inputs. */
+  handedBytes = 0;
   /** A client wants the result: small ones are sent along. */
   wanted = false;
   /** Seconds an execution may last; 0 = no limit. */

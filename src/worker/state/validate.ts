@@ -75,6 +75,11 @@ function checkTotals(core: WorkerCore, nbytes: number): void {
   if (Math.abs(nbytes - core.nbytes) > 1e-6) {
     throw new Error(`managed bytes are ${nbytes}, counted as ${core.nbytes}`);
   }
+  let handed = 0;
+  for (const task of core.executing) handed += task.handedBytes;
+  if (Math.abs(handed - core.handedBytes) > 1e-6) {
+    throw new Error(`inputs handed over weigh ${handed}, counted as ${core.handedBytes}`);
+  }
   let incoming = 0;
   for (const request of core.gathering.values()) incoming += request.nbytes;
   if (Math.abs(incoming - core.incomingBytes) > 1e-6) {

@@ -167,6 +167,15 @@ describe('spill by what the process uses', () => {
     expect(memory.measure(65)).toEqual([]);
   });
 
+  test('between readings, what comes counts: others make room for it', () => {
+    const memory = new Checked();
+    memory.fill(4, 10);
+    expect(memory.measure(65)).toEqual([]);
+    expect(memory.put(5, 4)).toEqual([]);
+    expect(memory.put(6, 4)).toEqual([{ op: 'spill', tid: 1, file: 1 }]);
+    expect(memory.put(7, 4)).toEqual([]);
+  });
+
   test('garbage alone drives no value out', () => {
     const memory = new Checked();
     memory.fill(5, 10);

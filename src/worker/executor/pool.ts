@@ -27,6 +27,7 @@ const LEAST_HEAP_MB = 64;
 /** Part of a thread's memory that may pass through it between collections of garbage. */
 const GARBAGE_SHARE = 0.1;
 const LEAST_GARBAGE = 8 * MIB;
+const MOST_GARBAGE = 32 * MIB;
 /** Tasks that are handed to one thread at once, at most, for each thread there is. */
 const DEPTH = 65;
 /** So many threads may fail to start in a row before the pool gives up. */
@@ -119,7 +120,7 @@ export class ExecutorPool {
     const { nthreads, memoryLimit, root, address } = this.options;
     const context = this.options.context?.() ?? null;
     const tenth = memoryLimit === 0 ? LIVE_BYTES : (memoryLimit * 0.1) / nthreads;
-    const garbage = (memoryLimit * GARBAGE_SHARE) / nthreads;
+    const garbage = Math.min(MOST_GARBAGE, (memoryLimit * GARBAGE_SHARE) / nthreads);
     return new ExecutorThread({
       lane,
       capacity: DEPTH * nthreads,

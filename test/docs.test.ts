@@ -57,7 +57,7 @@ describe('docs/protocol.md', () => {
       match => `${match[1]} ${match[2]}`
     );
     const links = [...source.matchAll(/server\.link\('([^']+)'/g)].map(match => `WS ${match[1]}`);
-    expect(routes.length + links.length).toBe(12);
+    expect(routes.length + links.length).toBe(13);
     expect([...routes, ...links].filter(route => !page.includes(`\`${route}\``))).toEqual([]);
   });
 });

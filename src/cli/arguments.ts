@@ -71,6 +71,7 @@ export interface SchedulingFlags {
   allowedFailures?: number;
   workersTimeout?: string;
   stealInterval?: string;
+  ammInterval?: string;
 }
 
 /** The same as options of the library. */
@@ -79,6 +80,7 @@ export function schedulingOptions(flags: SchedulingFlags): SchedulingOptions {
     ...present('workerSaturation', flags.workerSaturation),
     ...present('allowedFailures', flags.allowedFailures),
     ...present('noWorkersTimeout', flags.workersTimeout),
-    ...present('stealInterval', flags.stealInterval)
+    ...present('stealInterval', flags.stealInterval),
+    ...present('ammInterval', flags.ammInterval)
   };
 }

@@ -19,6 +19,7 @@ interface Options extends SchedulingFlags, MemoryOptions {
   idleTimeout?: string;
   workerTtl?: string;
   detach?: boolean;
+  drainTimeout: string;
 }
 
 /** Starts a local cluster; in the foreground unless detached. */
@@ -38,6 +39,7 @@ export async function startCluster(options: Options): Promise<void> {
     root: resolve(options.root ?? '.'),
     ...present('idleTimeout', options.idleTimeout),
     ...present('workerTtl', options.workerTtl),
+    drainTimeout: options.drainTimeout,
     ...schedulingOptions(options),
     lease: !detach,
     madeBy: { kind: 'cli', label: 'taskloom cluster start' },

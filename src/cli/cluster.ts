@@ -9,7 +9,7 @@ import {
 } from '../config/connection-file.ts';
 import type { ConnectionFile } from '../config/connection-file.ts';
 import { formatBytes } from '../base/bytes.ts';
-import { fetchInfo, fetchLogs, requestClose, requestScale } from '../deploy/api.ts';
+import { fetchInfo, fetchLogs, requestAdapt, requestClose, requestScale } from '../deploy/api.ts';
 import type { ClusterFacts } from '../deploy/api.ts';
 import { messageOf, UsageError } from './failure.ts';
 
@@ -47,6 +47,19 @@ export async function scaleCluster(target: string, workers: number): Promise<voi
   const file = findCluster(target);
   await requestScale(file, workers);
   process.stdout.write(`${file.name} shall have ${workers} workers.\n`);
+}
+
+/** Lets the cluster follow its work, or not any more. */
+export async function adaptCluster(
+  target: string,
+  options: { minimum: number; maximum?: number; off?: boolean }
+): Promise<void> {
+  const file = findCluster(target);
+  const { minimum, maximum = null, off } = options;
+  await requestAdapt(file, off === true ? null : { minimum, maximum });
+  const bounds = maximum === null ? `at least ${minimum}` : `${minimum} to ${maximum}`;
+  const now = off === true ? 'adapts no more' : `adapts to its work with ${bounds} workers`;
+  process.stdout.write(`${file.name} ${now}.\n`);
 }
 
 /** Prints a link that holds the token in its fragment, which browsers keep to themselves. */

@@ -9,14 +9,18 @@ export interface Running {
   close(reason: string): Promise<void>;
 }
 
+/** How SIGTERM ends it, when not by `close`. */
+type Drain = (reason: string) => Promise<void>;
+
 /** Waits for the end and sets the exit code. */
-export async function runToEnd(running: Running): Promise<void> {
+export async function runToEnd(running: Running, drain?: Drain): Promise<void> {
   let asked = false;
   const end = (signal: 'SIGINT' | 'SIGTERM', code: number): void => {
     if (asked) process.exit(code);
     asked = true;
     process.stderr.write(`${signal === 'SIGINT' ? '\n' : ''}Closing; once more to end at once.\n`);
-    void running.close(signal === 'SIGINT' ? 'ended by Ctrl-C' : 'ended by SIGTERM');
+    if (signal === 'SIGINT') void running.close('ended by Ctrl-C');
+    else void (drain ?? running.close.bind(running))('ended by SIGTERM');
   };
   process.on('SIGINT', () => end('SIGINT', 130));
   process.on('SIGTERM', () => end('SIGTERM', 143));

@@ -5,6 +5,7 @@
 import { Command, CommanderError } from 'commander';
 import { packageVersion } from '../config/runtime.ts';
 import { part, wholeNumber } from './arguments.ts';
+import { DRAIN_TIMEOUT } from '../deploy/shape.ts';
 import { fail } from './failure.ts';
 
 const EXIT_CODES = `
@@ -79,6 +80,10 @@ function addScheduling(command: Command): Command {
     .option(
       '--steal-interval <time>',
       'between looks for work that idle workers can take over; 0 is never (default: 1 s)'
+    )
+    .option(
+      '--amm-interval <time>',
+      'between looks for copies of values that nobody needs; 0 is never (default: 2 s)'
     );
 }
 
@@ -124,6 +129,11 @@ function addWorker(program: Command): void {
     .option('--insecure', 'listen beyond loopback without encryption')
     .option('--resources <list>', 'what tasks may ask for, such as "GPU=2 license=1"')
     .option('--root <folder>', 'where modules that tasks import are looked for')
+    .option(
+      '--drain-timeout <time>',
+      'for values to be moved away on SIGTERM; 0: none',
+      DRAIN_TIMEOUT
+    )
     .option('--no-nanny', 'one worker in this very process, not watched')
     .addHelpText(
       'after',
@@ -164,6 +174,11 @@ function addCluster(program: Command): void {
     .option('--insecure', 'listen beyond loopback without encryption')
     .option('--resources <list>', 'what tasks may ask of each worker, such as "GPU=2"')
     .option('--root <folder>', 'where modules that tasks import are looked for')
+    .option(
+      '--drain-timeout <time>',
+      'for values to be moved away on SIGTERM; 0: none',
+      DRAIN_TIMEOUT
+    )
     .option('--idle-timeout <time>', 'end when there was nothing to do for so long, such as "1 h"')
     .option(
       '--worker-ttl <time>',
@@ -194,6 +209,20 @@ Examples:
     .addHelpText('after', '\nExample:\n  taskloom cluster scale local-7f3a 8')
     .action(async (target, workers) =>
       (await import('./cluster.ts')).scaleCluster(target, workers)
+    );
+  cluster
+    .command('adapt')
+    .description('have as many workers as the work asks for, from now on')
+    .argument('<cluster>', "the cluster's name, id or address")
+    .option('--minimum <number>', 'never fewer', wholeNumber, 0)
+    .option('--maximum <number>', 'never more (default: no bound)', wholeNumber)
+    .option('--off', 'keep what it has now')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  taskloom cluster adapt local-7f3a --minimum 1 --maximum 8\n  taskloom cluster adapt local-7f3a --off'
+    )
+    .action(async (target, options) =>
+      (await import('./cluster.ts')).adaptCluster(target, options)
     );
   cluster
     .command('stop')

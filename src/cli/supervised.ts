@@ -33,9 +33,13 @@ interface Running {
 }
 
 /** Ends in order when told to, by an order, a signal or the end of the parent. */
-export function liveUntilClosed(supervisor: Supervisor<ProcessSetup>, running: Running): void {
+export function liveUntilClosed(
+  supervisor: Supervisor<ProcessSetup>,
+  running: Running,
+  onTerm = running.close.bind(running)
+): void {
   closeOnOrder(supervisor, running);
-  closeOnSignal(supervisor, running);
+  closeOnSignal(supervisor, onTerm);
   supervisor.onParentGone(() => {
     setTimeout(() => process.exit(1), ORPHAN_GRACE_MS).unref();
     void running.close('its nanny has ended');
@@ -54,10 +58,13 @@ export function closeOnOrder(supervisor: Supervisor<ProcessSetup>, running: Runn
 }
 
 /** SIGTERM from outside; a second one ends the process at once. */
-export function closeOnSignal(supervisor: Supervisor<ProcessSetup>, running: Running): void {
+export function closeOnSignal(
+  supervisor: Supervisor<ProcessSetup>,
+  close: (reason: string) => Promise<void>
+): void {
   process.once('SIGTERM', () => {
     process.once('SIGTERM', () => process.exit(143));
-    void running.close('ended by SIGTERM').then(() => {
+    void close('ended by SIGTERM').then(() => {
       supervisor.report({ op: 'finished', reason: 'ended by SIGTERM' });
       process.exit(143);
     });

@@ -3,6 +3,7 @@ import { hostname } from 'node:os';
 import { resolve } from 'node:path';
 import { ConfigError } from '../base/errors.ts';
 import { findCluster, listConnectionFiles } from '../config/connection-file.ts';
+import { parseDuration } from '../config/duration.ts';
 import { localShape } from '../deploy/shape.ts';
 import { memoryShape } from '../config/memory.ts';
 import { memoryWishes, parseResources, present } from './arguments.ts';
@@ -20,6 +21,7 @@ interface Options extends MemoryOptions {
   resources?: string;
   root?: string;
   nanny: boolean;
+  drainTimeout: string;
 }
 
 /** Runs until it is ended or the scheduler is gone. */
@@ -44,11 +46,12 @@ export async function runWorker(target: string, options: Options): Promise<void>
     host: options.host,
     insecure: options.insecure === true,
     resources: parseResources(options.resources),
-    root: resolve(options.root ?? '.')
+    root: resolve(options.root ?? '.'),
+    drainTimeout: parseDuration(options.drainTimeout)
   };
   if (!options.nanny) {
     const { Worker } = await import('../worker/worker.ts');
-    const { threads, ...rest } = workerShape;
+    const { threads, drainTimeout, ...rest } = workerShape;
     const name = options.name ?? `${hostname()}-${process.pid}`;
     const worker = await Worker.start({
       schedulerAddress: access.address,
@@ -59,7 +62,7 @@ export async function runWorker(target: string, options: Options): Promise<void>
       ...rest
     });
     process.stdout.write(`Worker ${name} at ${worker.address}, for ${access.address}\n`);
-    return runToEnd(worker);
+    return runToEnd(worker, reason => worker.closeGracefully(reason, drainTimeout));
   }
   const { Nanny } = await import('../nanny/nanny.ts');
   const { createNannyId } = await import('../nanny/link.ts');
@@ -74,7 +77,7 @@ export async function runWorker(target: string, options: Options): Promise<void>
   process.stdout.write(
     `${shape.workers} workers with ${shape.threads} threads each, for ${access.address}\n`
   );
-  return runToEnd(nanny);
+  return runToEnd(nanny, reason => nanny.drain(reason));
 }
 
 /** The scheduler's address and token, from its connection file or the environment. */

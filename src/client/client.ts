@@ -24,6 +24,8 @@ import type { CallStack, Member, StoryLine } from './diagnostics.ts';
 import { errorOf, localRecord } from './failure.ts';
 import { Future } from './future.ts';
 import { fetchDataset, publish } from './lasting.ts';
+import { rebalance, replicate, retireWorkers } from './placement.ts';
+import type { RetiredWorker, RetireOptions, WorkerNames } from './placement.ts';
 import type { WaitOptions } from './future.ts';
 import { Session } from './session.ts';
 import type { ClusterIdentity, PutValue, Warning } from './session.ts';
@@ -285,18 +287,22 @@ export class Client {
     return (await this.session.gather([...futures], options)) as T[];
   }
 
-  /** Puts a value on a worker (on all of them with `broadcast`), and gives a future for it. */
+  /**
+   * Puts a value on a worker and gives a future for it. With `broadcast` every worker gets a copy,
+   * passed on from worker to worker.
+   */
   async scatter<T>(value: T, options: { broadcast?: boolean } = {}): Promise<Future<T>> {
     const { session } = this;
     const serialized = await serializeValueAsync(value, { root: 'value' });
     const type = typeName(value);
     const key = this.call.key ?? `${type}-${KEY_SALT}-${nextKey++}`;
     const nbytes = serialized.frames.reduce((sum, frame) => sum + frame.length, 0);
-    const broadcast = options.broadcast ?? false;
-    const { epoch, tid, holders } = await this.putOnWorkers(
-      { key, type, nbytes, serialized },
-      broadcast
-    );
+    const { epoch, tid, holders } = await this.putOnWorker({
+      key,
+      type,
+      nbytes,
+      serialized
+    });
     const record = session.state.create(key, 'scatter', Date.now());
     // It lies on the workers already; the scheduler's word only confirms it.
     if (record.status === 'pending') Object.assign(record, { status: 'finished', type, nbytes });
@@ -310,13 +316,14 @@ export class Client {
         session.outbox.message({ op: 'client-desires-keys', ...names, again: 'data' });
       else session.outbox.message({ op: 'scattered', ...names, ...facts, workers });
     });
+    if (options.broadcast === true) await replicate(session, [future], null, this.call.workers);
     return future;
   }
 
   /** Where the value lies then. Numbers of a scheduler that died meanwhile are worth nothing. */
-  private async putOnWorkers(value: Omit<PutValue, 'tid'>, broadcast: boolean): Promise<Put> {
+  private async putOnWorker(value: Omit<PutValue, 'tid'>): Promise<Put> {
     const { session } = this;
-    const params = { count: 1, workers: this.taskOptions.workers, broadcast };
+    const params = { count: 1, workers: this.taskOptions.workers };
     for (let tries = 1; ; tries++) {
       const plan = (await session.request('scatter-plan', params)) as {
         epoch: string;
@@ -335,6 +342,37 @@ export class Client {
         if (session.epoch === plan.epoch || tries === 3) throw error;
       }
     }
+  }
+
+  /**
+   * Sees to it that results lie on `count` workers (default: on all, or on all of `workers`), and that
+   * so many stay. 1 ends that.
+   */
+  replicate(
+    futures: Iterable<Future>,
+    options: { count?: number; workers?: WorkerNames } = {}
+  ): Promise<void> {
+    return replicate(this.session, [...futures], options.count ?? null, options.workers);
+  }
+
+  /**
+   * Evens out the memory of workers by moving results (default: any) from full ones to empty ones;
+   * how many were moved.
+   */
+  rebalance(
+    futures: Iterable<Future> | null = null,
+    options: { workers?: WorkerNames } = {}
+  ): Promise<number> {
+    const list = futures === null ? null : [...futures];
+    return rebalance(this.session, list, options.workers);
+  }
+
+  /**
+   * Lets workers leave without losing anything: their values are moved to others first, their tasks
+   * end or are given to others. What became of each.
+   */
+  retireWorkers(options: RetireOptions = {}): Promise<RetiredWorker[]> {
+    return retireWorkers(this.session, options);
   }
 
   /** Runs a function once on every worker, beside its tasks; results by worker address. */

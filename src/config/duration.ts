@@ -24,3 +24,8 @@ export function parseDuration(text: string | number): number {
   }
   return Number(match[1]) * unit;
 }
+
+/** ms of a time to leave in that the scheduler may use: the rest is for the end of processes. */
+export function drainTime(ms: number): number {
+  return Math.max(ms / 2, ms - 1000);
+}

@@ -45,6 +45,8 @@ export interface SchedulingSetup {
   noWorkersTimeout?: number;
   /** ms between looks for work that idle workers can take over; 0 = never. Default 1000. */
   stealInterval?: number;
+  /** ms between runs of the active memory manager; 0 = off. Default 2000. */
+  ammInterval?: number;
 }
 
 /** What all workers of one nanny share. */
@@ -61,6 +63,8 @@ export interface WorkerShape {
   resources: Record<string, number>;
   /** Where modules that tasks import are looked for. */
   root: string;
+  /** ms that a worker may take to leave when it gets SIGTERM; 0 = none. */
+  drainTimeout: number;
 }
 
 /** First line to a scheduler. */

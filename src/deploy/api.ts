@@ -35,6 +35,22 @@ export async function requestScale(access: SchedulerAccess, workers: number): Pr
   await call(access, 'POST', '/api/scale', { workers }, 30_000);
 }
 
+/** Bounds of a cluster that has as many workers as its work asks for. */
+export interface AdaptOptions {
+  /** Never fewer. Default 0. */
+  minimum?: number;
+  /** Never more. Default null: no bound. */
+  maximum?: number | null;
+}
+
+/** null: it adapts no more. */
+export async function requestAdapt(
+  access: SchedulerAccess,
+  options: AdaptOptions | null
+): Promise<void> {
+  await call(access, 'POST', '/api/adapt', options ?? { off: true }, 30_000);
+}
+
 export async function requestRestart(access: SchedulerAccess): Promise<void> {
   await call(access, 'POST', '/api/restart-workers', {}, 30_000);
 }

@@ -3,7 +3,7 @@
  * this interface; test/deploy/contract.ts is the suite that each of them passes.
  */
 import type { ClusterLogs } from '../protocol/launcher.ts';
-import type { ClusterFacts } from './api.ts';
+import type { AdaptOptions, ClusterFacts } from './api.ts';
 
 export interface Cluster extends AsyncDisposable {
   /** Unique and short: `local-7f3a`. */
@@ -19,6 +19,11 @@ export interface Cluster extends AsyncDisposable {
   readonly finished: Promise<string>;
   /** Asks for this many workers; resolves when the request has been taken. */
   scale(workers: number): Promise<void>;
+  /**
+   * From now on it has as many workers as its work asks for, within bounds; null: not any more. The
+   * scheduler sees to it, also when whoever asked has gone. `scale` ends it, too.
+   */
+  adapt(options: AdaptOptions | null): Promise<void>;
   /** Resolves when this many workers run; rejects with TimeoutError, saying how many came. */
   waitForWorkers(workers: number, options?: { timeoutMs?: number }): Promise<void>;
   restartWorkers(): Promise<void>;

@@ -16,12 +16,12 @@ import { memoryShape } from '../config/memory.ts';
 import type { MemoryWishes } from '../config/memory.ts';
 import type { ClusterSetup, NannySetup, ProcessReport } from '../config/process-messages.ts';
 import type { ClusterLogs } from '../protocol/launcher.ts';
-import { fetchInfo, fetchLogs, requestRestart, requestScale } from './api.ts';
-import type { ClusterFacts } from './api.ts';
+import { fetchInfo, fetchLogs, requestAdapt, requestRestart, requestScale } from './api.ts';
+import type { AdaptOptions, ClusterFacts } from './api.ts';
 import type { Cluster } from './cluster.ts';
 import { schedulingSetup } from './scheduling.ts';
 import type { SchedulingOptions } from './scheduling.ts';
-import { checkCount, localShape } from './shape.ts';
+import { checkCount, DRAIN_TIMEOUT, localShape } from './shape.ts';
 
 export interface LocalClusterOptions extends SchedulingOptions {
   /** Unique among the user's clusters. Default: a fresh one. */
@@ -52,6 +52,8 @@ export interface LocalClusterOptions extends SchedulingOptions {
   idleTimeout?: number | string;
   /** Seconds, or text, without a word after which a worker is restarted. Default "5 min"; 0: never. */
   workerTtl?: number | string;
+  /** Seconds, or text, that a worker may take to move its values when it gets SIGTERM. Default "20 s". */
+  drainTimeout?: number | string;
   /** Start the scheduler again when it dies, results and all. Default true. */
   superviseScheduler?: boolean;
   /** End with this process. Default true; false: it stays until it is stopped. */
@@ -123,7 +125,8 @@ export class LocalCluster implements Cluster {
         host,
         insecure,
         resources: options.resources ?? {},
-        root: options.root ?? process.cwd()
+        root: options.root ?? process.cwd(),
+        drainTimeout: parseDuration(options.drainTimeout ?? DRAIN_TIMEOUT)
       }
     };
     this.nanny = new Child({
@@ -164,6 +167,11 @@ export class LocalCluster implements Cluster {
     this.mustLive();
     await requestScale(this, workers);
     this.workers = workers;
+  }
+
+  async adapt(options: AdaptOptions | null): Promise<void> {
+    this.mustLive();
+    await requestAdapt(this, options);
   }
 
   async waitForWorkers(workers: number, options: { timeoutMs?: number } = {}): Promise<void> {

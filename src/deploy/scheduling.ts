@@ -16,12 +16,15 @@ export interface SchedulingOptions {
   noWorkersTimeout?: number | string;
   /** Seconds, or text, between looks for work that idle workers can take over. Default 1; 0: never. */
   stealInterval?: number | string;
+  /** Seconds, or text, between runs of the active memory manager. Default 2; 0: off. */
+  ammInterval?: number | string;
 }
 
 /** Checks and translates. Throws ConfigError that names the option. */
 export function schedulingSetup(options: SchedulingOptions): SchedulingSetup {
   const setup: SchedulingSetup = {};
-  const { workerSaturation, allowedFailures, noWorkersTimeout, stealInterval } = options;
+  const { workerSaturation, allowedFailures, noWorkersTimeout, stealInterval, ammInterval } =
+    options;
   if (workerSaturation !== undefined) setup.workerSaturation = saturation(workerSaturation);
   if (allowedFailures !== undefined) {
     if (!Number.isInteger(allowedFailures) || allowedFailures < 0) {
@@ -33,6 +36,7 @@ export function schedulingSetup(options: SchedulingOptions): SchedulingSetup {
   }
   if (noWorkersTimeout !== undefined) setup.noWorkersTimeout = parseDuration(noWorkersTimeout);
   if (stealInterval !== undefined) setup.stealInterval = parseDuration(stealInterval);
+  if (ammInterval !== undefined) setup.ammInterval = parseDuration(ammInterval);
   return setup;
 }
 

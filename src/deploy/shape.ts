@@ -12,6 +12,12 @@ export interface LocalShape {
   memoryLimit: number;
 }
 
+/**
+ * What a worker may take to leave on SIGTERM when nobody says: within the 30 s that Slurm and
+ * Kubernetes leave before SIGKILL.
+ */
+export const DRAIN_TIMEOUT = '20 s';
+
 export interface ShapeWishes {
   workers?: number;
   threadsPerWorker?: number;

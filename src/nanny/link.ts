@@ -24,6 +24,7 @@ import type { CloseReason, Connection } from '../comm/connection.ts';
 import type { dial } from '../comm/websocket.ts';
 import { CLOSE, LIMITS, PROTOCOL_VERSION } from '../protocol/limits.ts';
 import type {
+  CloseGracefully,
   NannyHello,
   NannyStatus,
   NannyToScheduler,
@@ -155,7 +156,7 @@ export class NannyLink {
     await hello.finally(() => clearTimeout(timer));
   }
 
-  tell(message: WorkerExited | NannyStatus): void {
+  tell(message: WorkerExited | NannyStatus | CloseGracefully): void {
     if (message.op === 'nanny-status') this.status = message;
     if (this.connection?.isOpen === true) this.connection.send(message);
     else if (message.op === 'worker-exited') {

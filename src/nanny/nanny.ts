@@ -17,6 +17,7 @@ import type { Executing } from '../config/last-words.ts';
 import { LineRing } from '../config/lines.ts';
 import type { ClusterSetup, WorkerShape } from '../config/process-messages.ts';
 import type { ClusterLogs } from '../protocol/launcher.ts';
+import { drainTime } from '../config/duration.ts';
 import { kernelKills, READING_MS, readResident } from './resident.ts';
 import { NannyLink } from './link.ts';
 import { SchedulerProcess } from './scheduler-process.ts';
@@ -149,6 +150,22 @@ export class Nanny {
 
   restartWorkers(names: readonly string[] | null = null): void {
     this.apply({ type: 'restart-workers', names });
+  }
+
+  /**
+   * Ends everything, after the scheduler has moved the values of our workers to others and their
+   * tasks have ended or were given away. Without a scheduler to ask, or when time is up, at once.
+   */
+  async drain(reason: string): Promise<void> {
+    const timeout = this.options.shape.drainTimeout;
+    if (timeout > 0 && this.closing === null && this.link.isOpen) {
+      this.log(`${reason}: values and tasks of its workers are moved to others.`);
+      const within = drainTime(timeout);
+      this.link.tell({ op: 'close-gracefully', reason, timeout: within, restart: false });
+      const timer = setTimeout(() => void this.close(reason), timeout);
+      await this.finished;
+      clearTimeout(timer);
+    } else await this.close(reason);
   }
 
   /** Ends everything; resolves when no process is left. */
@@ -368,6 +385,14 @@ export class Nanny {
         (params: unknown) => {
           const names = (params as { names?: string[] } | null)?.names ?? null;
           this.restartWorkers(names);
+          return {};
+        }
+      ],
+      [
+        'close-workers',
+        (params: unknown) => {
+          const { names, reason } = params as { names: string[]; reason: string };
+          this.apply({ type: 'close-workers', names, reason });
           return {};
         }
       ],

@@ -127,6 +127,7 @@ const SHAPES: Record<string, Shape> = {
     columns: ['executing', 'executingFor']
   },
   'worker-status-change': { fields: { status: 'text' }, optional: { reason: 'text' } },
+  'close-gracefully': { fields: { reason: 'text', timeout: 'number', restart: 'flag' } },
   'start-stops': {
     fields: {
       tids: 'numbers',

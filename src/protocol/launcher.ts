@@ -42,6 +42,8 @@ export interface ClusterInfo {
   madeBy: { kind: 'sidebar' | 'notebook' | 'script' | 'cli'; label: string };
   /** Where clients connect: `http://127.0.0.1:port`. */
   address: string;
+  /** Bounds while it adapts to the work (maximum null: none); null or absent: it does not. */
+  adaptive?: { minimum: number; maximum: number | null } | null;
   can: { scale: boolean; stop: boolean; restart: boolean };
 }
 

@@ -382,6 +382,16 @@ export interface WorkerStatusChange {
   /** Why, for people; '' when there is nothing to say. */
   reason?: string;
 }
+/**
+ * Its process is to end: its values shall be moved and its tasks given away first, within `timeout`
+ * ms. Of a worker, or of a nanny for all its workers. `restart`: its nanny starts the worker anew.
+ */
+export interface CloseGracefully {
+  op: 'close-gracefully';
+  reason: string;
+  timeout: number;
+  restart: boolean;
+}
 /** Rectangles of the task stream that are not executions (STREAM_KINDS numbers). */
 export interface StartStops {
   op: 'start-stops';
@@ -405,6 +415,7 @@ export type WorkerToScheduler =
   | StealResponse
   | HeartbeatWorker
   | WorkerStatusChange
+  | CloseGracefully
   | StartStops
   | ResponseMessage;
 
@@ -574,12 +585,13 @@ export interface NannyStatus {
   starting: number;
   reason: string | null;
 }
-export type NannyToScheduler = RegisterNanny | WorkerExited | NannyStatus | ResponseMessage;
+export type NannyToScheduler =
+  RegisterNanny | WorkerExited | NannyStatus | CloseGracefully | ResponseMessage;
 
 export interface NannyHello {
   op: 'hello';
   protocol: number;
   cluster: { id: string; name: string; kind: string };
 }
-/** Requests: `scale` {workers, close: string[] names to end}, `restart-workers` {}, `logs` {}, `close` {reason}. */
+/** Requests: `scale` {workers, close: string[] names to end}, `close-workers` {names, reason}, `restart-workers` {names}, `logs` {}, `close` {reason}. */
 export type SchedulerToNanny = NannyHello | RequestMessage;

@@ -5,6 +5,7 @@
 import type { RequestHandler } from '../comm/rpc.ts';
 import { smallList } from '../base/small-set.ts';
 import { ConfigError } from '../base/errors.ts';
+import { dataMethods } from './data-methods.ts';
 import { diagnosticMethods } from './diagnostics.ts';
 import type { Scheduler, WorkerLink } from './scheduler.ts';
 import { checkMessage } from '../protocol/check.ts';
@@ -31,6 +32,7 @@ export function clientMethods(
     state.clients.get(clientId)?.bindings.get(cid)?.task;
   const methods: Record<string, RequestHandler> = {
     ...diagnosticMethods(scheduler),
+    ...dataMethods(scheduler, task),
     /** Holders of keys: by the client's numbers, for fetching. */
     locate: ({ cids }: { cids: number[] }) => ({
       epoch: state.epoch,
@@ -63,19 +65,14 @@ export function clientMethods(
         metrics: worker.metrics
       }))
     }),
-    'scatter-plan': ({ count, workers, broadcast }: ScatterPlan) => {
+    /** One worker a value; copies for broadcasts are made by the workers (`replicate`). */
+    'scatter-plan': ({ count, workers }: ScatterPlan) => {
       const plan = state.planScatter(clientId, count, workers);
       if (plan.tids.length < count) throw new ConfigError(noWorkerText(workers));
-      const all = [...state.runningWorkers].map(({ id, facts }) => ({
-        id,
-        address: facts.address
-      }));
       return {
         epoch: state.epoch,
         tids: plan.tids,
-        holders: plan.workers.map(({ id, facts }) =>
-          broadcast ? all : [{ id, address: facts.address }]
-        )
+        holders: plan.workers.map(({ id, facts }) => [{ id, address: facts.address }])
       };
     },
     'publish-dataset': ({ name, cids, value, override }: Publication) => {
@@ -112,8 +109,8 @@ export function clientMethods(
       args: Uint8Array;
       workers: string[] | null;
     }) => runEverywhere(scheduler, blob, args, workers),
-    scale: ({ workers }: { workers: number }) => scheduler.scale(workers),
-    'restart-workers': () => scheduler.askNannies('restart-workers', {}),
+    scale: ({ workers }: { workers: number }) => scheduler.scaling.scale(workers),
+    'restart-workers': () => scheduler.scaling.askNannies('restart-workers', {}),
     close: ({ reason }: { reason: string }) => scheduler.requestClose(reason)
   };
   return new Map(Object.entries(methods));
@@ -122,7 +119,6 @@ export function clientMethods(
 interface ScatterPlan {
   count: number;
   workers: string[] | null;
-  broadcast: boolean;
 }
 
 interface Publication {

@@ -12,7 +12,6 @@ import { fileURLToPath } from 'node:url';
 import type { WebSocket } from 'ws';
 import { packageVersion } from '../config/runtime.ts';
 import { formatDuration } from '../base/duration.ts';
-import { ConfigError, TaskloomError } from '../base/errors.ts';
 import type { Connection, ConnectionHandlers } from '../comm/connection.ts';
 import type { KeepAliveOptions } from '../comm/keep-alive.ts';
 import { Requester, answerRequest } from '../comm/rpc.ts';
@@ -47,6 +46,9 @@ import { clusterDump } from './diagnostics.ts';
 import { NEEDS_WORKERS, clientMethods } from './methods.ts';
 import { Liveness, LIVENESS_DEFAULTS } from './state/liveness.ts';
 import type { LivenessOptions } from './state/liveness.ts';
+import { Scaling } from './scaling.ts';
+import type { AdaptWish } from './scaling.ts';
+import type { Policy } from './state/amm.ts';
 import { DEFAULT_OPTIONS, SchedulerState } from './state/state.ts';
 import type { Executing, SchedulerEvent, SchedulerOptions as StateOptions } from './state/state.ts';
 
@@ -64,6 +66,8 @@ export interface SchedulerOptions
   /** Write a connection file, so that the sidebar and `Client.connect` find the cluster. */
   connectionFile: boolean;
   log?: Log;
+  /** Policies of the active memory manager beside the built-in ones. */
+  policies?: readonly Policy[];
   /** Workers of a scheduler that died and in whose place this one is started. */
   recoverWorkers?: number;
   /** Process that starts it again when it dies. */
@@ -126,6 +130,7 @@ export class Scheduler {
   readonly versions = new VersionBook();
   private readonly feed: FeedServer;
   private readonly liveness: Liveness;
+  readonly scaling = new Scaling(this);
   private readonly exits = new Map<string, WorkerExited>();
   private readonly awaited = new Map<string, (exit: WorkerExited | null) => void>();
   readonly startedAt = Date.now();
@@ -148,6 +153,7 @@ export class Scheduler {
       cluster,
       epoch: randomBytes(8).toString('hex')
     });
+    for (const policy of options.policies ?? []) this.state.policies.set(policy.name, policy);
     const { workerTtl, idleTimeout } = { ...LIVENESS_DEFAULTS, ...options };
     this.liveness = new Liveness({ workerTtl, idleTimeout }, now());
     this.feed = new FeedServer(this.state, { ...cluster, startedAt: this.startedAt }, now);
@@ -233,6 +239,7 @@ export class Scheduler {
         this.clients.get(instruction.client)?.send(message);
       }
     }
+    this.scaling.afterEvent();
     if (this.heldBack.length > 0 && !this.state.recovery.holding) {
       for (const act of this.heldBack.splice(0)) act();
     }
@@ -246,6 +253,7 @@ export class Scheduler {
 
   private tick(): void {
     this.apply({ type: 'tick' });
+    this.scaling.tick(now());
     const { silent, closeIdle } = this.liveness.look(this.state, now());
     for (const worker of silent) {
       const reason = `nothing was heard of it for ${formatDuration(now() - worker.lastSeen)} (worker-ttl)`;
@@ -290,11 +298,16 @@ export class Scheduler {
     }));
     server.route('POST', '/api/scale', async request => {
       const { workers } = (request.body ?? {}) as { workers?: unknown };
-      await this.scale(workers);
+      await this.scaling.scale(workers);
+      return { status: 200, body: this.info() };
+    });
+    server.route('POST', '/api/adapt', request => {
+      const { minimum, maximum, off } = (request.body ?? {}) as AdaptWish & { off?: boolean };
+      this.scaling.adapt(off === true ? null : { minimum, maximum });
       return { status: 200, body: this.info() };
     });
     server.route('POST', '/api/restart-workers', async () => {
-      await this.askNannies('restart-workers', {});
+      await this.scaling.askNannies('restart-workers', {});
       return { status: 200, body: this.info() };
     });
     server.route('POST', '/api/close', request => {
@@ -436,7 +449,10 @@ export class Scheduler {
           messages: batch => {
             for (const message of batch) {
               if (message.op === 'response') requester.answer(message);
-              else this.apply({ type: 'worker-message', worker: id, message });
+              else if (message.op === 'close-gracefully') {
+                const { reason, timeout, restart } = message;
+                void this.scaling.leave([id], reason, timeout, restart);
+              } else this.apply({ type: 'worker-message', worker: id, message });
             }
           },
           closed: (linkReason, code) => {
@@ -476,7 +492,10 @@ export class Scheduler {
       exit === null
         ? linkReason
         : exit.reason + (last === undefined ? '' : `; it last said: ${last}`);
-    const expected = exit?.expected ?? false;
+    // Without a nanny's word: one that was leaving ends because it was asked to.
+    const worker = this.state.workers.get(id);
+    const leaving = worker !== undefined && this.state.retirements.has(worker);
+    const expected = exit?.expected ?? leaving;
     this.workers.delete(id);
     if (this.closing !== null) return;
     this.log.add(expected ? 'info' : 'warn', `worker ${register.name} is gone: ${reason}`);
@@ -524,6 +543,8 @@ export class Scheduler {
               if (message.op === 'response') requester.answer(message);
               else if (message.op === 'nanny-status') link.status = message;
               else if (message.op === 'worker-exited') this.workerExited(message);
+              else if (message.op === 'close-gracefully')
+                void this.scaling.leaveHost(first.nanny, message.reason, message.timeout);
             }
           },
           closed: reason => {
@@ -576,7 +597,8 @@ export class Scheduler {
       tasks: { processing: counts(4), queued: counts(3), memory: counts(5), erred: counts(6) },
       startedAt: this.startedAt,
       madeBy: this.options.madeBy,
-      address: this.address
+      address: this.address,
+      adaptive: this.scaling.bounds
     };
   }
 
@@ -599,40 +621,6 @@ export class Scheduler {
       ...[...this.nannies.values()].map(link => ask('nanny', link.requester))
     ]);
     return { logs: [{ source: 'scheduler', lines: this.log.tail(lines) }, ...others.flat()] };
-  }
-
-  /** Asks the nannies for a number of workers, naming those to close when there are too many. */
-  async scale(workers: unknown): Promise<void> {
-    if (
-      typeof workers !== 'number' ||
-      !Number.isInteger(workers) ||
-      workers < 0 ||
-      workers > 10_000
-    ) {
-      throw new ConfigError(
-        `Scale to a whole number of workers from 0 to 10000, not ${JSON.stringify(workers)}.`
-      );
-    }
-    await this.askNannies('scale', { workers, close: this.workersToClose(workers) });
-  }
-
-  /** The idlest, lightest workers beyond `workers`. */
-  private workersToClose(workers: number): string[] {
-    const all = [...this.state.workers.values()];
-    all.sort((a, b) => a.processing.size - b.processing.size || a.nbytes - b.nbytes || b.id - a.id);
-    return all.slice(0, Math.max(0, all.length - workers)).map(worker => worker.facts.name);
-  }
-
-  async askNannies(method: string, params: unknown): Promise<void> {
-    const able = [...this.nannies.values()].filter(nanny => nanny.register.canScale);
-    if (able.length === 0) {
-      throw new TaskloomError(
-        'CANNOT_SCALE',
-        `Cluster ${this.options.name} has no nanny that starts workers. Start them yourself with ` +
-          `"taskloom worker ${this.options.name}".`
-      );
-    }
-    await Promise.all(able.map(nanny => nanny.requester.request(method, params, 60_000)));
   }
 
   /** Ends the cluster: through its nanny when it has one, else this process alone. */

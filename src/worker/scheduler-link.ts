@@ -97,6 +97,11 @@ export class SchedulerLink {
     }
   }
 
+  /** The scheduler has said hello. */
+  get isOpen(): boolean {
+    return this.welcomed;
+  }
+
   /** Lost when there is no link. */
   send(message: WorkerToScheduler): void {
     if (this.welcomed) this.connection?.send(message);

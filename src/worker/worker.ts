@@ -11,6 +11,7 @@ import { hostname } from 'node:os';
 import { answerRequest } from '../comm/rpc.ts';
 import type { RequestHandler } from '../comm/rpc.ts';
 import { CommServer } from '../comm/server.ts';
+import { drainTime } from '../config/duration.ts';
 import { ownVersions, packageVersion } from '../config/runtime.ts';
 import { Log } from '../diagnostics/log.ts';
 import { PROTOCOL_VERSION } from '../protocol/limits.ts';
@@ -112,6 +113,8 @@ export class Worker {
   private events: WorkerEvent[] = [];
   private handling = false;
   private closing: Promise<void> | null = null;
+  /** Its process is to end in order: why, until when, and whether its nanny starts it anew. */
+  private leaving: { reason: string; until: number; restart: boolean } | null = null;
   private finish: (reason: string) => void = () => undefined;
 
   /** Listens, starts its executors and registers with the scheduler at the same time. */
@@ -331,6 +334,7 @@ export class Worker {
       this.every(hello.heartbeat, () => this.heartbeat());
     } else this.later(ORPHANS_MS, () => this.orphans.expire());
     this.log.info(`${name} registered as worker ${hello.worker} of cluster ${hello.cluster.name}`);
+    this.askToLeave();
   }
 
   /** Parts for this scheduler; what it has taken over of the values that were announced. */
@@ -562,6 +566,30 @@ export class Worker {
   close(reason: string): Promise<void> {
     this.closing ??= this.end(reason);
     return this.closing;
+  }
+
+  /**
+   * Ends the worker after the scheduler has moved its values to others and its tasks have ended or
+   * were given away: at the latest after `timeoutMs`, and at once when there is no scheduler to ask.
+   * `restart`: its nanny is to start it anew.
+   */
+  async closeGracefully(reason: string, timeoutMs: number, restart = false): Promise<void> {
+    if (this.closing !== null || !this.link.isOpen || timeoutMs <= 0) {
+      return this.close(reason);
+    }
+    this.log.info(`leaving: ${reason}`);
+    this.leaving ??= { reason, until: performance.now() + drainTime(timeoutMs), restart };
+    this.askToLeave();
+    this.later(timeoutMs, () => void this.close(reason));
+    await this.finished;
+  }
+
+  /** Also of a scheduler that has come back, which knows nothing of it. */
+  private askToLeave(): void {
+    if (this.leaving === null) return;
+    const { reason, until, restart } = this.leaving;
+    const timeout = Math.max(0, until - performance.now());
+    this.link.send({ op: 'close-gracefully', reason, timeout, restart });
   }
 
   private async end(reason: string): Promise<void> {

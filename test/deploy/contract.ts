@@ -4,6 +4,7 @@
  */
 import { expect, it } from 'vitest';
 import { listConnectionFiles } from '../../src/config/connection-file.ts';
+import { Client } from '../../src/client/client.ts';
 import type { Cluster } from '../../src/deploy/cluster.ts';
 import { until } from './processes.ts';
 
@@ -43,6 +44,29 @@ export function clusterContract(make: MakeCluster): void {
         return running === workers && starting === 0;
       });
     }
+  });
+
+  it('adapts to its work, upwards and downwards, until it is scaled by hand', async () => {
+    await using cluster = await make({ workers: 0 });
+    await cluster.adapt({ minimum: 1, maximum: 3 });
+    const running = async (): Promise<number> => (await cluster.info()).workers.running;
+    await until('the minimum', async () => (await running()) === 1);
+    await using client = await Client.connect(cluster);
+    const pause = (ms: number) => new Promise(resolve => setTimeout(resolve, ms));
+    const futures = client.map(
+      async (ms: number) => new Promise<number>(resolve => setTimeout(() => resolve(ms), ms)),
+      Array<number>(12).fill(700)
+    );
+    await until('more workers for the work', async () => (await running()) > 1);
+    expect(await client.gather(futures)).toHaveLength(12);
+    await until('the minimum again', async () => (await running()) === 1);
+    // Their results were moved before they went.
+    expect(await client.gather(futures)).toHaveLength(12);
+    await cluster.scale(2);
+    await until('two workers', async () => (await running()) === 2);
+    await pause(4500);
+    expect((await cluster.info()).workers.running).toBe(2);
+    await expect(cluster.adapt({ minimum: 4, maximum: 3 })).rejects.toThrow(/Adapt between/);
   });
 
   it('refuses to scale to what is no number of workers', async () => {

@@ -40,7 +40,14 @@ afterEach(async () => {
 });
 
 function create(options: Partial<NannyOptions> = {}, memoryLimit = 0): Nanny {
-  const shape = { threads: 1, memoryLimit, host: '127.0.0.1', insecure: false, resources: {} };
+  const shape = {
+    threads: 1,
+    memoryLimit,
+    host: '127.0.0.1',
+    insecure: false,
+    drainTimeout: 0,
+    resources: {}
+  };
   const nanny = Nanny.create({
     id: createNannyId(),
     token: TOKEN,
@@ -125,7 +132,13 @@ describe('a nanny', () => {
   it('says so when its scheduler refuses it', async () => {
     const owner = create({ workers: 0 });
     await owner.running();
-    const shape = { threads: 1, memoryLimit: 0, host: '127.0.0.1', insecure: false };
+    const shape = {
+      threads: 1,
+      memoryLimit: 0,
+      host: '127.0.0.1',
+      insecure: false,
+      drainTimeout: 0
+    };
     const stranger = Nanny.create({
       id: createNannyId(),
       token: 'wrong',

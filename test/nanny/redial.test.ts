@@ -42,7 +42,14 @@ async function startScheduler(port: string, token = TOKEN): Promise<string> {
 }
 
 async function startNanny(address: string, options: Partial<NannyOptions> = {}): Promise<Nanny> {
-  const shape = { threads: 1, memoryLimit: 0, host: '127.0.0.1', insecure: false, resources: {} };
+  const shape = {
+    threads: 1,
+    memoryLimit: 0,
+    host: '127.0.0.1',
+    insecure: false,
+    drainTimeout: 0,
+    resources: {}
+  };
   const nanny = await Nanny.start({
     id: createNannyId(),
     token: TOKEN,

@@ -235,6 +235,9 @@ const workerToScheduler: Examples<WorkerToScheduler> = {
   'worker-status-change': [
     { op: 'worker-status-change', status: 'paused', reason: 'it uses 85 % of its memory' }
   ],
+  'close-gracefully': [
+    { op: 'close-gracefully', reason: 'ended by SIGTERM', timeout: 19_000, restart: false }
+  ],
   'start-stops': [
     { op: 'start-stops', tids: [11], lanes: [0], kinds: [1], starts: [TIME], durations: [3.5] }
   ],
@@ -329,6 +332,9 @@ const nannyToScheduler: Examples<NannyToScheduler> = {
     }
   ],
   'nanny-status': [{ op: 'nanny-status', target: 2, starting: 1, reason: null }],
+  'close-gracefully': [
+    { op: 'close-gracefully', reason: 'ended by SIGTERM', timeout: 19_000, restart: false }
+  ],
   response
 };
 

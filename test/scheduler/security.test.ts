@@ -64,6 +64,7 @@ it('lists the routes that this test walks', () => {
     'GET /api/info',
     'GET /api/logs',
     'GET /page/*file',
+    'POST /api/adapt',
     'POST /api/close',
     'POST /api/restart-workers',
     'POST /api/scale',

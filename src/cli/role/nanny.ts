@@ -18,7 +18,7 @@ if (lease) {
   supervisor.onParentGone(() => void nanny.close('the process that made it has ended'));
 }
 closeOnOrder(supervisor, nanny);
-closeOnSignal(supervisor, nanny);
+closeOnSignal(supervisor, reason => nanny.close(reason));
 void nanny.finished.then(reason => {
   supervisor.report({ op: 'finished', reason });
   process.exit(0);

@@ -33,4 +33,4 @@ const worker = await orFail(
   })
 );
 supervisor.report({ op: 'ready', address: worker.address });
-liveUntilClosed(supervisor, worker);
+liveUntilClosed(supervisor, worker, reason => worker.closeGracefully(reason, shape.drainTimeout));

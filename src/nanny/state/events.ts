@@ -23,6 +23,8 @@ export interface ProcessEnd {
 export type NannyEvent =
   /** Have this many workers; end those named in `close` first, then the youngest. */
   | { type: 'scale'; workers: number; close: readonly string[] }
+  /** End these and have so many fewer. */
+  | { type: 'close-workers'; names: readonly string[]; reason: string }
   /** Start these (null: all) anew, and give those that were given up another chance. */
   | { type: 'restart-workers'; names: readonly string[] | null }
   /** The worker has registered with the scheduler. */

@@ -144,6 +144,8 @@ export class NannyState {
     switch (event.type) {
       case 'scale':
         return this.scale(event.workers, event.close, now);
+      case 'close-workers':
+        return this.closeWorkers(event.names, event.reason, now);
       case 'restart-workers':
         return this.restart(event.names, now);
       case 'worker-ready':
@@ -171,10 +173,25 @@ export class NannyState {
       const slot = this.slots.get(name);
       if (slot?.wanted === true) this.dismiss(slot, 'scaled down', now);
     }
-    const wanted = [...this.slots.values()].filter(slot => slot.wanted);
+    // Those that have not come yet are called off first.
+    const wanted = [...this.slots.values()]
+      .filter(slot => slot.wanted)
+      .sort((a, b) => Number(b.status === 'running') - Number(a.status === 'running'));
     for (const slot of wanted) if (slot.status === 'given-up') this.revive(slot, now);
     for (const slot of wanted.slice(workers)) this.dismiss(slot, 'scaled down', now);
     for (let count = wanted.length; count < workers; count++) this.add(now);
+  }
+
+  /** These have left the cluster in order: they are ended and none takes their place. */
+  private closeWorkers(names: readonly string[], reason: string, now: number): void {
+    if (this.closing !== null) return;
+    for (const name of names) {
+      const slot = this.slots.get(name);
+      // One that is being ended for a fault is to be started again.
+      if (slot?.wanted !== true || (slot.status === 'ending' && !slot.expected)) continue;
+      this.target--;
+      this.dismiss(slot, reason, now);
+    }
   }
 
   private add(now: number): void {

@@ -55,15 +55,19 @@ export function retireWorkers(
   ids: readonly number[],
   options: RetireOptions
 ): void {
+  const begun: Retirement[] = [];
   for (const id of ids) {
     const worker = state.workers.get(id);
     if (worker === undefined || worker.status === 'closing' || state.retirements.has(worker))
       continue;
-    state.retirements.set(worker, new Retirement(worker, state.now, options));
+    const retirement = new Retirement(worker, state.now, options);
+    begun.push(retirement);
+    state.retirements.set(worker, retirement);
     worker.status = 'closing-gracefully';
     setRunning(state, worker, false);
     tell(state, worker, 'closing-gracefully');
   }
+  state.retirementsBegun = begun;
   driveRetirements(state, true);
 }
 

@@ -165,6 +165,8 @@ export class SchedulerState {
   readonly replicas = new ReplicaBooks();
   /** Workers on their way out. */
   readonly retirements = new Map<WorkerRecord, Retirement>();
+  /** What the last `retire-workers` event has begun. */
+  retirementsBegun: readonly Retirement[] = [];
   retirementsDrivenAt = -Infinity;
   /** What clients are putting on workers, by number of the value. */
   readonly promised = new Map<number, Promised>();

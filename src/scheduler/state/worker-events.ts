@@ -113,15 +113,13 @@ export function removeWorker(
   state.replicas.workerGone(worker);
   const retirement = state.retirements.get(worker);
   if (retirement !== undefined) {
-    retirement.outcome = 'gone';
+    if (retirement.outcome === 'moving') retirement.outcome = 'gone';
     state.retirements.delete(worker);
   }
   for (const peer of state.workers.values()) {
     state.outbox.toWorker(peer, { op: 'workers', added: [], removed: [id] });
   }
-  // One that was retiring ends because it was asked to.
-  const excused = expected || retirement !== undefined;
-  const suspects = excused ? new Set<Task>() : suspectsOf(state, worker, executing);
+  const suspects = expected ? new Set<Task>() : suspectsOf(state, worker, executing);
   const tasks = [...worker.processing].sort((a, b) => (runsBefore(a, b) ? 1 : -1));
   for (const task of tasks) {
     if (suspects.has(task) && ++task.suspicious > state.options.allowedFailures) {
@@ -200,6 +198,7 @@ export function workerMessage(
         );
       });
       return;
+    case 'close-gracefully':
     case 'register-worker':
     case 'response':
       return;

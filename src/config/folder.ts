@@ -50,7 +50,7 @@ export class ProcessFolder {
     if (this.path !== null) return this.path;
     mkdirSync(this.parent, { recursive: true });
     const prefix = prefixOf(this.role);
-    removeStale(this.parent, prefix);
+    removeWhere(this.parent, prefix, isDead);
     this.path = mkdtempSync(join(this.parent, `${prefix}${process.pid}-`));
     return this.path;
   }
@@ -91,15 +91,25 @@ function prefixOf(role: string): string {
   return `taskloom-${role}-${place}-`;
 }
 
-/** Removes what processes of this machine have left that are dead. */
-function removeStale(parent: string, start: string): void {
+/** Removes what a process of this machine has left that has just died. `parent` as above. */
+export function removeFoldersOf(pid: number, role: 'worker' | 'nanny', parent = ''): void {
+  try {
+    const folder = parent === '' ? temporary() : parent;
+    removeWhere(folder, prefixOf(role), other => other === pid);
+  } catch {
+    // The folder was never made, or cannot be read: the next process there tries again.
+  }
+}
+
+/** Removes folders of the processes of this machine that `chosen` names. */
+function removeWhere(parent: string, start: string, chosen: (pid: number) => boolean): void {
   for (const name of readdirSync(parent)) {
     if (!name.startsWith(start)) continue;
     const pid = Number(name.slice(start.length).split('-')[0]);
     const path = join(parent, name);
     try {
       // A link that somebody has put there is not followed.
-      if (isDead(pid) && lstatSync(path).isDirectory()) rmSync(path, { recursive: true });
+      if (chosen(pid) && lstatSync(path).isDirectory()) rmSync(path, { recursive: true });
     } catch {
       // Another worker removes it at this moment.
     }

@@ -12,6 +12,7 @@ import { hostname } from 'node:os';
 import { ClusterError, TaskloomError } from '../base/errors.ts';
 import { Child } from '../config/child.ts';
 import type { ChildExit } from '../config/child.ts';
+import { removeFoldersOf } from '../config/folder.ts';
 import { LastWordsFolder } from '../config/last-words.ts';
 import type { Executing } from '../config/last-words.ts';
 import { LineRing } from '../config/lines.ts';
@@ -307,6 +308,8 @@ export class Nanny {
     exit: ChildExit,
     executing: Executing | null
   ): void {
+    // A process that was killed has left what it had spilled.
+    removeFoldersOf(child.pid, 'worker', this.options.shape.localDirectory);
     this.workers.delete(name);
     this.keepLines(name, child.output.last(200));
     const lastLines = this.lastWords.get(name) ?? child.output.last(LAST_LINES);

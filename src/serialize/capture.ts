@@ -157,6 +157,7 @@ function onePass(
   } catch (error) {
     throw explain(error, encoder, place);
   } finally {
+    encoder.clear();
     spare = encoder;
   }
 }

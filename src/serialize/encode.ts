@@ -55,13 +55,20 @@ export class Encoder {
   private depth = 0;
 
   reset(reference: Reference | undefined, hooks: EncodeHooks | undefined): void {
+    this.clear();
     this.out.reset();
     this.plain = true;
     this.reference = reference;
     this.hooks = hooks;
-    this.capture = undefined;
     this.counted = 0;
     this.depth = 0;
+  }
+
+  /** Lets go of what was written: an encoder that is kept must not keep the user's values alive. */
+  clear(): void {
+    this.reference = undefined;
+    this.hooks = undefined;
+    this.capture = undefined;
     this.few.length = 0;
     this.many = undefined;
     if (this.frames.length > 0) this.frames = [];

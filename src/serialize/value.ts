@@ -81,6 +81,7 @@ export function serializeValueAsync(
   } catch (error) {
     if (error !== HOLDS_CODE) throw explain(error, encoder, placeOf(value, options));
   } finally {
+    encoder.clear();
     spare = encoder;
   }
   const written = writeWithCode(value, options?.reference, placeOf(value, options));

@@ -1,6 +1,6 @@
 /**
- * A small disk for a chaos run: a tmpfs of a few MB, which a balloon file fills. Needs root; says
- * why when it cannot be made.
+ * A small disk for a chaos run: a file system in a file, or else a tmpfs, which a balloon file
+ * fills. Needs root; says why when it cannot be made.
  */
 import { execFileSync } from 'node:child_process';
 import { closeSync, mkdirSync, openSync, readdirSync, rmSync, writeSync } from 'node:fs';
@@ -12,12 +12,20 @@ export class SmallDisk {
 
   static create(folder: string, megabytes: number): SmallDisk | string {
     mkdirSync(folder, { recursive: true });
+    const run = (command: string, ...args: string[]): void =>
+      void execFileSync(command, args, { stdio: 'pipe' });
     try {
-      const options = `size=${megabytes}m,mode=0700`;
-      execFileSync('mount', ['-t', 'tmpfs', '-o', options, 'tmpfs', folder], { stdio: 'pipe' });
-    } catch (error) {
-      const said = (error as { stderr?: Buffer }).stderr?.toString().trim() ?? '';
-      return `no small disk on this machine: ${said || (error as Error).message}`;
+      const image = `${folder}.image`;
+      run('truncate', '-s', `${megabytes}M`, image);
+      run('mkfs.ext4', '-q', '-m', '0', image);
+      run('mount', '-o', 'loop', image, folder);
+    } catch {
+      try {
+        run('mount', '-t', 'tmpfs', '-o', `size=${megabytes}m,mode=0700`, 'tmpfs', folder);
+      } catch (error) {
+        const said = (error as { stderr?: Buffer }).stderr?.toString().trim() ?? '';
+        return `no small disk on this machine: ${said || (error as Error).message}`;
+      }
     }
     return new SmallDisk(folder);
   }
@@ -52,7 +60,7 @@ export class SmallDisk {
   files(): string[] {
     return readdirSync(this.folder, { recursive: true })
       .map(String)
-      .filter(name => name !== 'balloon');
+      .filter(name => name !== 'balloon' && name !== 'lost+found');
   }
 
   close(): void {

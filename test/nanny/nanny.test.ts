@@ -1,10 +1,12 @@
 /**
  * The nanny over real processes: what it reads of them, ends and starts again.
  */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
+import { Client } from '../../src/client/client.ts';
+import { memoryShape } from '../../src/config/memory.ts';
 import type { ClusterSetup } from '../../src/config/process-messages.ts';
 import { createNannyId } from '../../src/nanny/link.ts';
 import { Nanny } from '../../src/nanny/nanny.ts';
@@ -117,6 +119,29 @@ describe('a nanny', () => {
       return nanny.logs().logs.find(({ source }) => source === 'worker-0, ended');
     });
     expect(log.lines).toContain('the last words');
+  });
+
+  it('removes what a worker that was killed had spilled', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'taskloom-spill-'));
+    folders.push(folder);
+    const shape = { threads: 1, memoryLimit: 2 ** 30, host: '127.0.0.1', insecure: false };
+    const nanny = create({
+      shape: {
+        ...shape,
+        memory: memoryShape({ target: 0.05 }),
+        localDirectory: folder,
+        resources: {},
+        root: '.'
+      }
+    });
+    await nanny.running();
+    const client = await Client.connect({ address: nanny.address, token: TOKEN });
+    const future = client.submit(() => new Uint8Array(60 * 2 ** 20));
+    await until('it is spilled', () => readdirSync(folder).length > 0);
+    process.kill(workerPids()[0] as number, 'SIGKILL');
+    future.cancel();
+    await until('the folder is empty', () => readdirSync(folder).length === 0);
+    await client.close();
   });
 
   it('kills a worker that will not end', async () => {

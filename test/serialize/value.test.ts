@@ -1,4 +1,6 @@
 /** Values on the wire and back: what is kept exactly, what is refused and how, garbage in. */
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import fc from 'fast-check';
 import { Unpackr } from 'msgpackr';
 import { describe, expect, it } from 'vitest';
@@ -25,6 +27,24 @@ function refusal(value: unknown): string {
   }
   throw new Error('it was not refused');
 }
+
+it('keeps nothing of what it wrote last alive', async () => {
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc') as () => void;
+  const refs = (() => {
+    const shared = { deep: [1] };
+    const written = [shared, shared, new Uint8Array(4096)];
+    serializeValue(written);
+    const code = { shared, f: (): number => 1 };
+    serializeValue([code]);
+    return [shared, written, code].map(value => new WeakRef<object>(value));
+  })();
+  for (let i = 0; i < 50 && refs.some(ref => ref.deref() !== undefined); i++) {
+    await new Promise(resolve => setTimeout(resolve, 10));
+    collect();
+  }
+  expect(refs.map(ref => ref.deref())).toEqual([undefined, undefined, undefined]);
+});
 
 describe('the plain family', () => {
   it.each([

@@ -45,6 +45,8 @@ class WebSocketConnection<Out extends Message> implements Connection<Out> {
   }
 
   keepsAlive(keep: boolean): void {
+    // A socket without a handle would remember each of these calls for when it connects.
+    if (this.socket.readyState !== WebSocket.OPEN) return;
     const { _socket } = this.socket as unknown as { _socket?: { ref(): void; unref(): void } };
     if (keep) _socket?.ref();
     else _socket?.unref();

@@ -31,6 +31,9 @@ export interface Fault {
   inject(scene: Scene): string | null;
 }
 
+/** A scheduler that dies more often than six times in two minutes is not started again. */
+const RESTARTS_MOST = 4;
+const RESTART_WINDOW_MS = 120_000;
 const STOP_LEAST_MS = 100;
 const STOP_MOST_MS = 20_000;
 
@@ -123,6 +126,18 @@ export const FAULTS: readonly Fault[] = [
     name: 'stop-scheduler',
     weight: 2,
     inject: scene => stop(scene.setting.scheduler() ?? null, scene)
+  },
+  {
+    name: 'kill-scheduler',
+    weight: 1.5,
+    inject: scene => {
+      const { setting } = scene;
+      const since = Date.now() - RESTART_WINDOW_MS;
+      setting.kills = setting.kills.filter(time => time > since);
+      if (setting.kills.length >= RESTARTS_MOST) return null;
+      setting.kills.push(Date.now());
+      return kill(setting.scheduler() ?? null, scene);
+    }
   },
   {
     name: 'segfault',

@@ -68,6 +68,9 @@ export class Load {
 
   private async run(): Promise<void> {
     while (!this.stopping) {
+      if (!this.client.session.isOpen) {
+        return this.tally.lose(this.name, `its session ended: ${this.client.session.endReason}`);
+      }
       if (this.jobs.size < JOBS_MOST && this.bytes < BYTES_MOST) await this.step();
       this.lookForStuck();
       await sleep(this.rng.integer(5, 120));

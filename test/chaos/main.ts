@@ -128,6 +128,9 @@ for (const name of ['SIGINT', 'SIGTERM'] as const) {
     process.exit(1);
   });
 }
+for (const name of ['uncaughtException', 'unhandledRejection'] as const) {
+  process.on(name, error => tally.fail(`nobody caught: ${(error as Error).stack}`));
+}
 try {
   await play();
 } catch (error) {

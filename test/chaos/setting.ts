@@ -51,6 +51,8 @@ export class Setting {
   readonly losses: number[] = [];
   /** Hosts whose network has a fault. */
   readonly faulty = new Set<Wire>();
+  /** When the scheduler was killed. */
+  kills: number[] = [];
   /** Stopped processes. */
   readonly stopped = new Set<number>();
   private local: LocalCluster | null = null;

@@ -129,6 +129,7 @@ describe('a nanny', () => {
       shape: {
         ...shape,
         memory: memoryShape({ target: 0.05 }),
+        drainTimeout: 0,
         localDirectory: folder,
         resources: {},
         root: '.'

@@ -35,9 +35,15 @@ export class DataReader {
   private current: Uint8Array | null = null;
   private filled = 0;
   private readonly onMessage: (message: DataMessage) => void;
+  private readonly admit: (head: Record<string, unknown>, bytes: number) => void;
 
-  constructor(onMessage: (message: DataMessage) => void) {
+  /** `admit` throws when so many bytes must not come with this head: before room is made for them. */
+  constructor(
+    onMessage: (message: DataMessage) => void,
+    admit: (head: Record<string, unknown>, bytes: number) => void = () => undefined
+  ) {
     this.onMessage = onMessage;
+    this.admit = admit;
   }
 
   push(chunk: Uint8Array): void {
@@ -87,6 +93,9 @@ export class DataReader {
       throw new ProtocolError('A data head must be a map.');
     }
     this.head = head as Record<string, unknown>;
+    let total = 0;
+    for (const length of this.lengths) total += length;
+    this.admit(this.head, total);
     return this.nextFrame(bytes.subarray(need));
   }
 
@@ -180,6 +189,8 @@ export function serveData(socket: Socket, first: Uint8Array, handler: DataHandle
 }
 
 interface Waiting {
+  /** An answer with more is cut off. */
+  mostBytes: number;
   resolve(message: DataMessage): void;
   reject(error: Error): void;
 }
@@ -191,16 +202,24 @@ class DataLink {
   readonly socket: Socket;
   private readonly address: string;
   private watch: NodeJS.Timeout | null = null;
+  private readonly silenceMs: number;
+  /** Why this side has ended it, or ''. */
+  private why = '';
 
-  constructor(socket: Socket, address: string, first: Uint8Array) {
+  constructor(socket: Socket, address: string, first: Uint8Array, silenceMs: number) {
     this.socket = socket;
     this.address = address;
-    const reader = new DataReader(message => this.answer(message));
+    this.silenceMs = silenceMs;
+    const reader = new DataReader(
+      message => this.answer(message),
+      (head, bytes) => this.admit(head, bytes)
+    );
     const push = (chunk: Uint8Array): void => {
       try {
         reader.push(chunk);
       } catch (error) {
-        socket.destroy(error as Error);
+        this.why = ` It was cut off: ${(error as Error).message}`;
+        socket.destroy();
       }
     };
     socket.on('data', push);
@@ -209,18 +228,23 @@ class DataLink {
     if (first.length > 0) push(first);
   }
 
-  request(message: DataMessage): Promise<DataMessage> {
+  request(message: DataMessage, mostBytes: number): Promise<DataMessage> {
     const id = this.nextId++;
     return new Promise((resolve, reject) => {
       if (this.socket.destroyed) {
         reject(new CommClosedError(`${this.address} closed its data link.`));
         return;
       }
-      this.waiting.set(id, { resolve, reject });
+      this.waiting.set(id, { resolve, reject, mostBytes });
       this.socket.ref();
       this.watchSilence();
       writeData(this.socket, { head: { ...message.head, id }, frames: message.frames });
     });
+  }
+
+  private admit(head: Record<string, unknown>, bytes: number): void {
+    const most = this.waiting.get(head['id'] as number)?.mostBytes ?? 0;
+    if (bytes > most) throw new ProtocolError(`An answer of ${bytes} bytes, ${most} at most.`);
   }
 
   private answer(message: DataMessage): void {
@@ -242,9 +266,12 @@ class DataLink {
       const { bytesRead, bytesWritten, writableLength } = this.socket;
       const now = bytesRead + bytesWritten - writableLength;
       if (this.waiting.size === 0) this.stopWatch();
-      else if (now === moved) this.socket.destroy();
+      else if (now === moved) {
+        this.why = ` It said nothing for ${this.silenceMs / 1000} s.`;
+        this.socket.destroy();
+      }
       moved = now;
-    }, LIMITS.dataSilenceMs);
+    }, this.silenceMs);
     this.watch.unref?.();
   }
 
@@ -255,7 +282,7 @@ class DataLink {
 
   private fail(): void {
     this.stopWatch();
-    const error = new CommClosedError(`${this.address} closed its data link.`);
+    const error = new CommClosedError(`${this.address} closed its data link.${this.why}`);
     for (const waiting of this.waiting.values()) waiting.reject(error);
     this.waiting.clear();
   }
@@ -265,22 +292,26 @@ class DataLink {
 export class DataPool {
   private readonly links = new Map<string, Promise<DataLink>>();
   private readonly token: string;
+  private readonly silenceMs: number;
 
-  constructor(token: string) {
+  /** `silenceMs`: without a byte for so long, while an answer is owed, a link is given up. */
+  constructor(token: string, silenceMs: number = LIMITS.dataSilenceMs) {
     this.token = token;
+    this.silenceMs = silenceMs;
   }
 
-  async request(address: string, message: DataMessage): Promise<DataMessage> {
+  /** `mostBytes`: what the frames of the answer may take; more ends the link. */
+  async request(address: string, message: DataMessage, mostBytes = Infinity): Promise<DataMessage> {
     let opening = this.links.get(address);
     if (opening === undefined) {
-      opening = openDataLink(address, this.token);
+      opening = openDataLink(address, this.token, this.silenceMs);
       this.links.set(address, opening);
       opening.then(
         link => link.socket.once('close', () => this.forget(address, opening)),
         () => this.forget(address, opening)
       );
     }
-    return (await opening).request(message);
+    return (await opening).request(message, mostBytes);
   }
 
   private forget(address: string, opening: Promise<DataLink> | undefined): void {
@@ -299,7 +330,7 @@ export class DataPool {
 }
 
 /** Connects, upgrades by hand (an HTTP client's upgrade event is several times slower). */
-function openDataLink(address: string, token: string): Promise<DataLink> {
+function openDataLink(address: string, token: string, silenceMs: number): Promise<DataLink> {
   const url = new URL(address);
   return new Promise((resolve, reject) => {
     const socket = connect({ host: url.hostname.replace(/^\[|\]$/g, ''), port: Number(url.port) });
@@ -325,7 +356,7 @@ function openDataLink(address: string, token: string): Promise<DataLink> {
       socket.off('close', onClose);
       const status = answer.subarray(0, 16).toString('latin1');
       if (status.startsWith('HTTP/1.1 101'))
-        resolve(new DataLink(socket, address, answer.subarray(end + 4)));
+        resolve(new DataLink(socket, address, answer.subarray(end + 4), silenceMs));
       else fail(/ 40[13]/.test(status) ? new AuthenticationError(address) : new Error(status));
     };
     const onClose = (): void => fail(new Error('closed during the handshake'));

@@ -11,9 +11,15 @@ import type { PutData } from './state/events.ts';
 import { frameBytes } from './store.ts';
 import type { StoredValue, ValueStore } from './store.ts';
 
-/** Answers on their way at once; of a paused worker, fewer. */
+/** Answers on their way at once, twice as many on this host; of a paused worker, fewer. */
 const MOST_ANSWERS = 10;
 const MOST_WHEN_PAUSED = 1;
+/**
+ * Answers from so many bytes on are given to two at a time. Who is turned away hears from the
+ * scheduler who has got a copy meanwhile: a large value that many want spreads as a tree.
+ */
+const LARGE_BYTES = 32 * 1024 * 1024;
+const MOST_LARGE = 2;
 /** Part of the memory limit that may be read from disk at once in order to be sent. */
 const FROM_DISK_SHARE = 0.1;
 /** ms that scattered values wait at most until others have gone to disk, and between looks. */
@@ -45,6 +51,7 @@ export interface DataServiceOptions {
 export class DataService {
   private readonly options: DataServiceOptions;
   private answering = 0;
+  private answeringLarge = 0;
   /** Bytes that answers under way have read from disk. */
   private fromDisk = 0;
   /** Bytes given and taken since the start. */
@@ -72,21 +79,31 @@ export class DataService {
     const { store } = this.options;
     const tids = message.head['tids'] as number[];
     if (!Array.isArray(tids)) throw new ProtocolError('get-data needs a list of tids.');
-    const most = this.options.isPaused?.() === true ? MOST_WHEN_PAUSED : MOST_ANSWERS;
-    if (this.answering >= most || this.readsTooMuch(tids)) {
+    let bytes = 0;
+    for (const tid of tids) bytes += store.sizeOf(tid);
+    const large = bytes >= LARGE_BYTES ? 1 : 0;
+    if (this.isFull(socket, large) || this.readsTooMuch(tids)) {
       return { head: { busy: true }, frames: [] };
     }
-    this.answering++;
     const fromDisk = this.bytesOnDisk(tids);
-    this.fromDisk += fromDisk;
-    const coming = store.pin(tids.filter(tid => store.has(tid)));
-    if (coming !== null) await coming;
+    const begin = (sign: 1 | -1): void => {
+      this.answering += sign;
+      this.answeringLarge += sign * large;
+      this.fromDisk += sign * fromDisk;
+    };
+    begin(1);
+    try {
+      const coming = store.pin(tids.filter(tid => store.has(tid)));
+      if (coming !== null) await coming;
+    } catch (error) {
+      begin(-1);
+      throw error;
+    }
     const lent = new Map<number, StoredValue>();
     const answer = this.answer(tids, lent);
     setImmediate(() =>
       whenSent(socket, () => {
-        this.answering--;
-        this.fromDisk -= fromDisk;
+        begin(-1);
         for (const [tid, value] of lent) {
           // Another value may have come in its place meanwhile, which others have pinned.
           if (store.get(tid) === value) store.unpin([tid]);
@@ -95,6 +112,12 @@ export class DataService {
       })
     );
     return answer;
+  }
+
+  private isFull(socket: Socket, large: 0 | 1): boolean {
+    if (large > 0 && this.answeringLarge >= MOST_LARGE) return true;
+    if (this.options.isPaused?.() === true) return this.answering >= MOST_WHEN_PAUSED;
+    return this.answering >= (isSameHost(socket) ? 2 * MOST_ANSWERS : MOST_ANSWERS);
   }
 
   private answer(tids: readonly number[], lent: Map<number, StoredValue>): DataMessage {
@@ -174,6 +197,11 @@ export class DataService {
         `taken. Scatter in parts, over more workers, or raise memoryLimit.`
     );
   }
+}
+
+/** Both ends have one address: nothing crosses a network. */
+function isSameHost({ localAddress, remoteAddress }: Socket): boolean {
+  return remoteAddress !== undefined && remoteAddress === localAddress;
 }
 
 /** Calls back when the operating system has taken all that was written to the socket. */

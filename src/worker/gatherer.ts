@@ -1,7 +1,11 @@
 /**
  * Fetches values from peers, as the state asks, and tells it what came of it. A peer that is struck
  * off while it owes an answer has failed at once: its late answer is ignored.
+ *
+ * Peers are not trusted to answer what was asked: an answer may hold only values that were asked for,
+ * under their keys, and not many more bytes than they are known to have. Less is no fault.
  */
+import { ProtocolError } from '../base/errors.ts';
 import { DataPool } from '../comm/data.ts';
 import { STREAM_KINDS } from '../protocol/feed.ts';
 import type { StartStops } from '../protocol/messages.ts';
@@ -11,18 +15,27 @@ import type { ValueStore } from './store.ts';
 
 /** Transfers of fewer bytes say nothing about bandwidth. */
 const LARGE = 1e6;
+/** Bytes that an answer may have beside twice what is expected. */
+const SPARE_BYTES = 16 * 1024 * 1024;
+/** ms without a byte after which a peer that owes an answer is given up: others may have it. */
+const SILENCE_MS = 60_000;
 const TRANSFER = STREAM_KINDS.indexOf('transfer');
 
 export interface GathererOptions {
   token: string;
   /** Of the scheduler whose numbers it speaks. */
   epoch: string;
+  silenceMs?: number;
   store: ValueStore;
+  /** '' when unknown. */
+  keyOf(tid: number): string;
   onEvent(event: GatherSuccess | GatherBusy | GatherFailure): void;
   /** Bars for the task stream. */
   onTransfer(message: StartStops): void;
   onLog(text: string): void;
 }
+
+type Values = ReturnType<typeof readValues>;
 
 export class Gatherer {
   private readonly options: GathererOptions;
@@ -35,7 +48,7 @@ export class Gatherer {
 
   constructor(options: GathererOptions) {
     this.options = options;
-    this.pool = new DataPool(options.token);
+    this.pool = new DataPool(options.token, options.silenceMs ?? SILENCE_MS);
   }
 
   addPeer(worker: number, address: string): void {
@@ -55,7 +68,7 @@ export class Gatherer {
     const began = performance.now();
     let event: GatherSuccess | GatherBusy | GatherFailure;
     try {
-      event = await this.ask(worker, tids, request, began);
+      event = await this.ask(instruction, request, began);
     } catch (error) {
       const text = error instanceof Error ? error.message : String(error);
       this.options.onLog(`fetching ${tids.length} values from worker ${worker} failed: ${text}`);
@@ -70,19 +83,19 @@ export class Gatherer {
   }
 
   private async ask(
-    worker: number,
-    tids: number[],
+    { worker, tids, nbytes }: Gather,
     request: object,
     began: number
   ): Promise<GatherSuccess | GatherBusy> {
     const address = this.addresses.get(worker);
     if (address === undefined) throw new Error('it is not in the table of workers');
-    const answer = await this.pool.request(address, {
-      head: { op: 'get-data', epoch: this.options.epoch, tids },
-      frames: []
-    });
+    const answer = await this.pool.request(
+      address,
+      { head: { op: 'get-data', epoch: this.options.epoch, tids }, frames: [] },
+      2 * nbytes + SPARE_BYTES
+    );
     if (answer.head['busy'] === true) return { op: 'gather-busy', worker };
-    const values = readValues(answer);
+    const values = this.asAsked(tids, readValues(answer), answer.head['keys']);
     const event: GatherSuccess = { op: 'gather-success', worker, tids: [], nbytes: [], types: [] };
     // An answer that comes after the peer was given up must not reach the store.
     if (this.asked.get(worker) !== request) return event;
@@ -97,6 +110,22 @@ export class Gatherer {
     this.receivedBytes += total;
     this.learnBandwidth(total, performance.now() - began);
     return event;
+  }
+
+  /** What was asked for, once each; throws when the peer answers something else. */
+  private asAsked(tids: readonly number[], values: Values, keys: unknown): Values {
+    const open = new Set(tids);
+    values.forEach(({ tid }, i) => {
+      if (!open.delete(tid))
+        throw new ProtocolError(`it sent value ${tid}, which nobody asked for`);
+      const known = this.options.keyOf(tid);
+      const its = Array.isArray(keys) ? (keys as unknown[])[i] : '';
+      // Numbers of another scheduler than ours mean other values.
+      if (known !== '' && its !== '' && its !== known) {
+        throw new ProtocolError(`it sent ${String(its)} for ${known}`);
+      }
+    });
+    return values;
   }
 
   private learnBandwidth(bytes: number, ms: number): void {

@@ -243,6 +243,7 @@ export class Worker {
         token,
         epoch,
         store,
+        keyOf,
         onEvent: tell,
         onTransfer: message => this.link.send(message),
         onLog: text => this.log.warn(text)

@@ -132,6 +132,7 @@ describe('a nanny', () => {
         drainTimeout: 0,
         localDirectory: folder,
         resources: {},
+        drainTimeout: 0,
         root: '.'
       }
     });

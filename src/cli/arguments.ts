@@ -57,6 +57,17 @@ export function parseResources(text: string | undefined): Record<string, number>
   return resources;
 }
 
+/** `NAME=value`, each, as an environment. */
+export function parseEnvironment(texts: readonly string[] | undefined): Record<string, string> {
+  const environment: Record<string, string> = {};
+  for (const text of texts ?? []) {
+    const at = text.indexOf('=');
+    if (at < 1) throw new UsageError(`--env has "${text}"; it must be NAME=value.`);
+    environment[text.slice(0, at)] = text.slice(at + 1);
+  }
+  return environment;
+}
+
 /** An option that is present becomes a property, an absent one none at all. */
 export function present<Key extends string, Value>(
   key: Key,

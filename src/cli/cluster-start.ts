@@ -1,7 +1,13 @@
 /** `taskloom cluster start`. */
 import { resolve } from 'node:path';
 import { LocalCluster } from '../deploy/local.ts';
-import { memoryWishes, parseResources, present, schedulingOptions } from './arguments.ts';
+import {
+  memoryWishes,
+  parseEnvironment,
+  parseResources,
+  present,
+  schedulingOptions
+} from './arguments.ts';
 import type { MemoryOptions, SchedulingFlags } from './arguments.ts';
 import { toStderr } from './failure.ts';
 import { runToEnd } from './foreground.ts';
@@ -18,6 +24,7 @@ interface Options extends SchedulingFlags, MemoryOptions {
   root?: string;
   idleTimeout?: string;
   workerTtl?: string;
+  env?: string[];
   detach?: boolean;
   drainTimeout: string;
 }
@@ -41,6 +48,7 @@ export async function startCluster(options: Options): Promise<void> {
     ...present('workerTtl', options.workerTtl),
     drainTimeout: options.drainTimeout,
     ...schedulingOptions(options),
+    environment: parseEnvironment(options.env),
     lease: !detach,
     madeBy: { kind: 'cli', label: 'taskloom cluster start' },
     ...(detach ? {} : { onLog: toStderr })

@@ -158,6 +158,7 @@ function addMemory(command: Command): void {
     .option('--memory-pause <part>', 'beyond which it starts nothing (default: 0.8)', part)
     .option('--memory-terminate <part>', 'beyond which it is ended (default: 0.95)', part)
     .option('--max-spill <bytes>', 'that files may take, such as "20 GiB" (default: no limit)')
+    .option('--env <variables...>', "variables of the workers' environment, NAME=value each")
     .option('--local-directory <folder>', 'where values go that do not fit memory');
 }
 
@@ -242,12 +243,37 @@ Examples:
     .argument('<cluster>', "the cluster's name, id or address")
     .addHelpText('after', '\nExample:\n  taskloom cluster logs local-7f3a')
     .action(async target => (await import('./cluster.ts')).printLogs(target));
+  addQuestions(cluster);
   cluster
     .command('dashboard')
     .description("print the link to a cluster's dashboard page; whoever has it is let in")
     .argument('<cluster>', "the cluster's name, id or address")
     .addHelpText('after', '\nExample:\n  taskloom cluster dashboard local-7f3a')
     .action(async target => (await import('./cluster.ts')).printDashboard(target));
+}
+
+/** What is asked of a running cluster. */
+function addQuestions(cluster: Command): void {
+  cluster
+    .command('explain')
+    .description('print why a task is where it is, and what can be done')
+    .argument('<cluster>', "the cluster's name, id or address")
+    .argument('<key>', 'the key of the task')
+    .addHelpText('after', '\nExample:\n  taskloom cluster explain lab sum-1')
+    .action(async (target, key) => (await import('./inspect.ts')).printExplanation(target, key));
+  cluster
+    .command('story')
+    .description('print the newest steps of a task on the scheduler and the workers')
+    .argument('<cluster>', "the cluster's name, id or address")
+    .argument('<key>', 'the key of the task')
+    .addHelpText('after', '\nExample:\n  taskloom cluster story lab sum-1')
+    .action(async (target, key) => (await import('./inspect.ts')).printStory(target, key));
+  cluster
+    .command('stacks')
+    .description('print what the running tasks execute at this moment')
+    .argument('<cluster>', "the cluster's name, id or address")
+    .addHelpText('after', '\nExample:\n  taskloom cluster stacks lab')
+    .action(async target => (await import('./inspect.ts')).printStacks(target));
 }
 
 function addDump(program: Command): void {

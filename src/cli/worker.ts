@@ -6,7 +6,7 @@ import { findCluster, listConnectionFiles } from '../config/connection-file.ts';
 import { parseDuration } from '../config/duration.ts';
 import { localShape } from '../deploy/shape.ts';
 import { memoryShape } from '../config/memory.ts';
-import { memoryWishes, parseResources, present } from './arguments.ts';
+import { memoryWishes, parseEnvironment, parseResources, present } from './arguments.ts';
 import type { MemoryOptions } from './arguments.ts';
 import { toStderr, UsageError } from './failure.ts';
 import { runToEnd } from './foreground.ts';
@@ -20,6 +20,7 @@ interface Options extends MemoryOptions {
   insecure?: boolean;
   resources?: string;
   root?: string;
+  env?: string[];
   nanny: boolean;
   drainTimeout: string;
 }
@@ -32,6 +33,9 @@ export async function runWorker(target: string, options: Options): Promise<void>
   }
   if (options.nanny && options.name !== undefined) {
     throw new UsageError('A nanny names its workers itself: use --name with --no-nanny only.');
+  }
+  if (!options.nanny && options.env !== undefined) {
+    throw new UsageError('Without a nanny the worker has this very environment: leave --env out.');
   }
   const shape = localShape({
     ...present('workers', options.nanny ? options.workers : 1),
@@ -47,7 +51,8 @@ export async function runWorker(target: string, options: Options): Promise<void>
     insecure: options.insecure === true,
     resources: parseResources(options.resources),
     root: resolve(options.root ?? '.'),
-    drainTimeout: parseDuration(options.drainTimeout)
+    drainTimeout: parseDuration(options.drainTimeout),
+    environment: parseEnvironment(options.env)
   };
   if (!options.nanny) {
     const { Worker } = await import('../worker/worker.ts');

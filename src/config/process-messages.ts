@@ -65,6 +65,8 @@ export interface WorkerShape {
   root: string;
   /** ms that a worker may take to leave when it gets SIGTERM; 0 = none. */
   drainTimeout: number;
+  /** Variables of their environment; these go before the nanny's own. */
+  environment?: Record<string, string>;
 }
 
 /** First line to a scheduler. */

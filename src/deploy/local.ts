@@ -48,6 +48,8 @@ export interface LocalClusterOptions extends SchedulingOptions {
   resources?: Record<string, number>;
   /** Where modules that tasks import are looked for. Default: the working directory. */
   root?: string;
+  /** Variables of the workers' environment, beside those of this process. */
+  environment?: Record<string, string>;
   /** Seconds, or text such as "10 min", without anything to do after which the cluster ends. Default 0: never. */
   idleTimeout?: number | string;
   /** Seconds, or text, without a word after which a worker is restarted. Default "5 min"; 0: never. */
@@ -126,7 +128,8 @@ export class LocalCluster implements Cluster {
         insecure,
         resources: options.resources ?? {},
         root: options.root ?? process.cwd(),
-        drainTimeout: parseDuration(options.drainTimeout ?? DRAIN_TIMEOUT)
+        drainTimeout: parseDuration(options.drainTimeout ?? DRAIN_TIMEOUT),
+        environment: options.environment ?? {}
       }
     };
     this.nanny = new Child({

@@ -281,7 +281,7 @@ export class Nanny {
         shape: this.options.shape,
         lastWords
       },
-      env: environmentOfWorkers(),
+      env: { ...environmentOfWorkers(), ...this.options.shape.environment },
       onReport: report => {
         if (report.op === 'ready') this.apply({ type: 'worker-ready', name });
       },

@@ -58,6 +58,11 @@ describe('help and arguments', () => {
     [['cluster', 'stop']],
     [['cluster', 'logs']],
     [['cluster', 'dashboard']],
+    [['cluster', 'explain']],
+    [['cluster', 'story']],
+    [['cluster', 'stacks']],
+    [['dump']],
+    [['dump', 'show']],
     [['launcher']]
   ])('%j --help explains itself and exits with 0', async command => {
     const { code, out, err } = await taskloom(...command, '--help');

@@ -25,6 +25,9 @@ interface Options extends SchedulingFlags, MemoryOptions {
   idleTimeout?: string;
   workerTtl?: string;
   env?: string[];
+  lifetime?: string;
+  lifetimeStagger?: string;
+  lifetimeRestart?: boolean;
   detach?: boolean;
   drainTimeout: string;
 }
@@ -49,6 +52,9 @@ export async function startCluster(options: Options): Promise<void> {
     drainTimeout: options.drainTimeout,
     ...schedulingOptions(options),
     environment: parseEnvironment(options.env),
+    lifetime: options.lifetime,
+    lifetimeStagger: options.lifetimeStagger,
+    lifetimeRestart: options.lifetimeRestart,
     lease: !detach,
     madeBy: { kind: 'cli', label: 'taskloom cluster start' },
     ...(detach ? {} : { onLog: toStderr })

@@ -5,6 +5,7 @@ import { ConfigError } from '../base/errors.ts';
 import { findCluster, listConnectionFiles } from '../config/connection-file.ts';
 import { parseDuration } from '../config/duration.ts';
 import { localShape } from '../deploy/shape.ts';
+import { lifetimeShape } from '../config/lifetime.ts';
 import { memoryShape } from '../config/memory.ts';
 import { memoryWishes, parseEnvironment, parseResources, present } from './arguments.ts';
 import type { MemoryOptions } from './arguments.ts';
@@ -21,6 +22,9 @@ interface Options extends MemoryOptions {
   resources?: string;
   root?: string;
   env?: string[];
+  lifetime?: string;
+  lifetimeStagger?: string;
+  lifetimeRestart?: boolean;
   nanny: boolean;
   drainTimeout: string;
 }
@@ -37,6 +41,11 @@ export async function runWorker(target: string, options: Options): Promise<void>
   if (!options.nanny && options.env !== undefined) {
     throw new UsageError('Without a nanny the worker has this very environment: leave --env out.');
   }
+  if (!options.nanny && options.lifetimeRestart === true) {
+    throw new UsageError(
+      'Nobody starts a worker anew without a nanny: leave --lifetime-restart out.'
+    );
+  }
   const shape = localShape({
     ...present('workers', options.nanny ? options.workers : 1),
     ...present('threadsPerWorker', options.threads),
@@ -52,7 +61,8 @@ export async function runWorker(target: string, options: Options): Promise<void>
     resources: parseResources(options.resources),
     root: resolve(options.root ?? '.'),
     drainTimeout: parseDuration(options.drainTimeout),
-    environment: parseEnvironment(options.env)
+    environment: parseEnvironment(options.env),
+    ...present('lifetime', lifetimeShape(options))
   };
   if (!options.nanny) {
     const { Worker } = await import('../worker/worker.ts');

@@ -7,6 +7,7 @@
  * Standard input is also the lease: a child whose input ends knows that its parent is gone.
  */
 import type { ConnectionFile } from './connection-file.ts';
+import type { LifetimeShape } from './lifetime.ts';
 import type { MemoryShape } from './memory.ts';
 
 /** What makes a cluster itself, before any worker. */
@@ -67,6 +68,8 @@ export interface WorkerShape {
   drainTimeout: number;
   /** Variables of their environment; these go before the nanny's own. */
   environment?: Record<string, string>;
+  /** Absent: they live for ever. */
+  lifetime?: LifetimeShape;
 }
 
 /** First line to a scheduler. */

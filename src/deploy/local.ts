@@ -12,6 +12,8 @@ import { Child } from '../config/child.ts';
 import type { ChildExit } from '../config/child.ts';
 import { formatBytes } from '../base/bytes.ts';
 import { parseDuration } from '../config/duration.ts';
+import { lifetimeShape } from '../config/lifetime.ts';
+import type { LifetimeShape, LifetimeWishes } from '../config/lifetime.ts';
 import { memoryShape } from '../config/memory.ts';
 import type { MemoryWishes } from '../config/memory.ts';
 import type { ClusterSetup, NannySetup, ProcessReport } from '../config/process-messages.ts';
@@ -23,7 +25,7 @@ import { schedulingSetup } from './scheduling.ts';
 import type { SchedulingOptions } from './scheduling.ts';
 import { checkCount, DRAIN_TIMEOUT, localShape } from './shape.ts';
 
-export interface LocalClusterOptions extends SchedulingOptions {
+export interface LocalClusterOptions extends SchedulingOptions, LifetimeWishes {
   /** Unique among the user's clusters. Default: a fresh one. */
   id?: string;
   /** For people; the id when not given. */
@@ -129,7 +131,8 @@ export class LocalCluster implements Cluster {
         resources: options.resources ?? {},
         root: options.root ?? process.cwd(),
         drainTimeout: parseDuration(options.drainTimeout ?? DRAIN_TIMEOUT),
-        environment: options.environment ?? {}
+        environment: options.environment ?? {},
+        ...livesFor(options)
       }
     };
     this.nanny = new Child({
@@ -304,6 +307,11 @@ function checkName(name: string | undefined): void {
   if (typeof name !== 'string' || name.trim() === '' || name.length > 100) {
     throw new ConfigError('A cluster needs a name of 1 to 100 characters, or none at all.');
   }
+}
+
+function livesFor(options: LifetimeWishes): { lifetime?: LifetimeShape } {
+  const lifetime = lifetimeShape(options);
+  return lifetime === undefined ? {} : { lifetime };
 }
 
 function inMs<Name extends string>(

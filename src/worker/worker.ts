@@ -8,6 +8,9 @@
  * scheduler for long it ends: its nanny or whoever made it decides what follows.
  */
 import { hostname } from 'node:os';
+import { formatDuration } from '../base/duration.ts';
+import { lifetimeOf } from '../config/lifetime.ts';
+import type { LifetimeShape } from '../config/lifetime.ts';
 import { answerRequest } from '../comm/rpc.ts';
 import type { RequestHandler } from '../comm/rpc.ts';
 import { CommServer } from '../comm/server.ts';
@@ -40,6 +43,10 @@ import { StoreView } from './store-view.ts';
 
 /** ms after the hello when threads start that no task has asked for yet. */
 const WARM_UP_MS = 25;
+/** ms that running tasks and values may take to leave a worker whose lifetime is over. */
+const DRAIN_MS = 60_000;
+/** The longest that a timer of Node can be set to. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
 /** ms between looks at timeouts and lost dependencies. */
 const TICK_MS = 250;
 /** ms for which executions of a scheduler that is gone wait to be taken over. */
@@ -59,6 +66,8 @@ export interface WorkerOptions {
   memory?: Partial<Omit<MemorySettings, 'memoryLimit'>> | undefined;
   /** Where values go that do not fit memory. Default: a temporary folder of the system. */
   localDirectory?: string | undefined;
+  /** When it leaves the cluster by itself; absent = never. */
+  lifetime?: LifetimeShape | undefined;
   /** Where it listens. Default 127.0.0.1. */
   host?: string | undefined;
   /** Default 0: a free one. */
@@ -132,6 +141,8 @@ export class Worker {
       await worker.close('it could not register');
       throw error;
     }
+    const { lifetime } = options;
+    if (lifetime !== undefined) worker.endAfter(lifetimeOf(lifetime, Math.random()), lifetime);
     return worker;
   }
 
@@ -550,6 +561,16 @@ export class Worker {
   }
 
   // ---------------------------------------------------------------- timers and the end
+
+  /** It leaves when its time is up. Timers of Node last for 24 days at most: longer ones are chained. */
+  private endAfter(ms: number, lifetime: LifetimeShape): void {
+    const part = Math.min(ms, LONGEST_TIMER_MS);
+    this.later(part, () => {
+      if (part < ms) return this.endAfter(ms - part, lifetime);
+      const reason = `its lifetime of ${formatDuration(lifetime.lifetimeMs)} is over`;
+      void this.closeGracefully(reason, DRAIN_MS, lifetime.restart);
+    });
+  }
 
   private later(ms: number, act: () => void): void {
     const timer = setTimeout(() => {

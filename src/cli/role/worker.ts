@@ -28,6 +28,7 @@ const worker = await orFail(
     insecure: shape.insecure,
     resources: shape.resources,
     root: shape.root,
+    lifetime: shape.lifetime,
     lastWords,
     onLog: toStderr
   })

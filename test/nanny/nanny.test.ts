@@ -129,7 +129,6 @@ describe('a nanny', () => {
       shape: {
         ...shape,
         memory: memoryShape({ target: 0.05 }),
-        drainTimeout: 0,
         localDirectory: folder,
         resources: {},
         drainTimeout: 0,

@@ -7,7 +7,7 @@ import { isEmpty } from '../../src/scheduler/state/validate.ts';
 import { anyOf, find } from './cluster.ts';
 import type { Cluster } from './cluster.ts';
 import type { Known, SimClient } from './client.ts';
-import { NEVER } from './program.ts';
+import { NEVER, unpackValue } from './program.ts';
 
 /** Every wanted future has ended, or may wait for ever. */
 export function allEnded(cluster: Cluster): boolean {
@@ -22,6 +22,8 @@ export function allEnded(cluster: Cluster): boolean {
 /** Nobody may run it or what it waits for: neither a worker that lives, nor after a time limit. */
 function waitsRightly(cluster: Cluster, one: Known): boolean {
   const { state } = cluster.scheduler;
+  // Memory and what may be spilled are full of values that somebody wants.
+  if (cluster.plan.maxSpill > 0 && cluster.alive.some(worker => worker.state?.paused)) return true;
   if (state.options.noWorkersTimeout > 0) return false;
   return anyOf(one, part => {
     const task = state.byKey.get(part.key);
@@ -66,15 +68,11 @@ function checkFinished(cluster: Cluster, one: Known): void {
   if (task === undefined) throw new Error(`${one.key} is finished and unknown to the scheduler`);
   const holder = cluster.alive.find(worker => worker.store.has(task.id));
   if (holder === undefined) {
-    // A small result that came along outlives its holders; it may be on its way again.
-    if (one.record.inline !== null && waitsOrErred(task.state)) return;
+    // A small result that came along outlives its holders.
+    if (one.record.inline !== null) return cluster.checkValue(one, unpackValue(one.record.inline));
     throw new Error(`${one.key} is finished and nobody holds it`);
   }
-  cluster.checkValue(one, holder.store.get(task.id)?.value ?? -1);
-}
-
-function waitsOrErred(state: string): boolean {
-  return state === 'no-worker' || state === 'erred' || state === 'waiting';
+  cluster.checkValue(one, holder.store.peek(task.id)?.value ?? -1);
 }
 
 /** It can have no value, however often it is tried. */
@@ -125,12 +123,12 @@ export function checkStores(cluster: Cluster): void {
     const books = cluster.scheduler.state.workers.get(worker.id);
     if (books === undefined) throw new Error(`worker ${worker.id} lives and is unknown`);
     const said = sorted([...books.hasWhat].map(task => task.id));
-    const held = sorted([...worker.store.keys()]);
+    const held = sorted(worker.store.tids());
     if (said !== held) {
       throw new Error(`worker ${worker.id} holds ${held}, the scheduler thinks ${said}`);
     }
     let nbytes = 0;
-    for (const stored of worker.store.values()) nbytes += stored.nbytes;
+    for (const tid of worker.store.tids()) nbytes += worker.store.peek(tid)?.nbytes ?? 0;
     if (nbytes !== books.nbytes) {
       throw new Error(`worker ${worker.id} holds ${nbytes} bytes, the books say ${books.nbytes}`);
     }
@@ -182,9 +180,9 @@ export function checkNothingLeft(cluster: Cluster): void {
     const left =
       worker.executor.handed().length +
       Object.values(worker.state?.counts ?? {}).reduce((a, b) => a + b, 0);
-    if (worker.store.size > 0 || tasks.length > 0 || left > 0) {
-      const values = [...worker.store.keys()].join();
-      throw new Error(`worker ${worker.id} keeps values ${values} and tasks ${tasks.join(', ')}`);
+    if (worker.store.size + worker.store.disk.size > 0 || tasks.length > 0 || left > 0) {
+      const values = `values ${worker.store.tids().join()}, ${worker.store.disk.size} files`;
+      throw new Error(`worker ${worker.id} keeps ${values} and tasks ${tasks.join(', ')}`);
     }
   }
 }

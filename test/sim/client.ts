@@ -157,7 +157,7 @@ export class SimClient {
       const worker = this.cluster.worker(holder);
       this.world.after(this.world.soon(5), () => {
         const reachable = worker?.alive === true && !this.cluster.isCut(this.id, holder);
-        const stored = reachable ? worker.store.get(tid) : undefined;
+        const stored = reachable ? worker.store.peek(tid) : undefined;
         if (stored === undefined) this.later(one);
         else this.got(one, stored.value);
       });

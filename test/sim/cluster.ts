@@ -91,9 +91,11 @@ export class Cluster {
   heal(): void {
     this.world.faulty = false;
     this.cuts.clear();
+    this.plan.diskBytes = 0;
+    this.plan.diskSlowness = 1;
     for (const worker of this.workers) {
       worker.slowness = 1;
-      worker.setPaused(false);
+      worker.setHog(0);
     }
     const running = this.nannies.map(nanny => nanny.state.counts().target);
     const [first] = this.nannies;

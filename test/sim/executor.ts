@@ -8,6 +8,7 @@ import type { ErrorRecord } from '../../src/protocol/messages.ts';
 import type { WorkerEvent } from '../../src/worker/state/state.ts';
 import { decodeBehaviour, packValue, valueOf } from './program.ts';
 import type { Behaviour } from './program.ts';
+import type { SimStore } from './store.ts';
 import type { World } from './world.ts';
 
 /** A task as it is handed to a thread. */
@@ -17,6 +18,7 @@ export interface Handed {
   key: string;
   args: Uint8Array;
   deps: number[];
+  /** Filled in when it is handed over. */
   inputs: number[];
   announce: boolean;
   wanted: boolean;
@@ -31,7 +33,7 @@ export interface ExecutorHost {
   /** How much slower than others this machine is. */
   slowness: number;
   tell(event: WorkerEvent): void;
-  holds(tid: number): boolean;
+  readonly store: SimStore;
   put(tid: number, value: number, nbytes: number): void;
   /** The task takes the process down with it. */
   crash(): void;
@@ -52,6 +54,8 @@ export class SimExecutor {
   private readonly host: ExecutorHost;
   private readonly lanes: Lane[];
   private readonly killing = new Set<number>();
+  /** Waiting for inputs that are read back from disk. */
+  private readonly loading = new Map<number, Handed>();
 
   constructor(host: ExecutorHost, nthreads: number) {
     this.host = host;
@@ -70,13 +74,27 @@ export class SimExecutor {
 
   /** All that was handed over and has not come back. */
   handed(): Handed[] {
-    return this.lanes.flatMap(lane => [
-      ...(lane.running === null ? [] : [lane.running]),
-      ...lane.queue
-    ]);
+    const inLanes = this.lanes.flatMap(({ running, queue }) =>
+      running === null ? queue : [running, ...queue]
+    );
+    return [...this.loading.values(), ...inLanes];
   }
 
   execute(task: Handed): void {
+    const ready = this.host.store.pin(task.deps, () => {
+      if (!this.host.alive || this.loading.get(task.tid) !== task) return;
+      this.loading.delete(task.tid);
+      this.handOver(task);
+    });
+    if (ready) this.handOver(task);
+    else this.loading.set(task.tid, task);
+  }
+
+  /** To the lane with the shortest queue; given back when an input is gone. */
+  private handOver(task: Handed): void {
+    const inputs = task.deps.map(tid => this.host.store.get(tid));
+    if (inputs.some(input => input === undefined)) return this.giveBack([task]);
+    task.inputs = inputs.map(input => input?.value ?? 0);
     let lane = this.lanes[0] as Lane;
     for (const other of this.lanes) if (load(other) < load(lane)) lane = other;
     lane.queue.push(task);
@@ -101,7 +119,9 @@ export class SimExecutor {
 
   kill(tid: number, runId: number): void {
     const { host } = this;
-    if (this.unqueue(tid, runId) !== null) {
+    const waiting = this.unqueue(tid, runId);
+    if (waiting !== null) {
+      host.store.unpin(waiting.deps);
       host.tell({ op: 'execution-killed', tid, runId });
       return;
     }
@@ -117,6 +137,11 @@ export class SimExecutor {
   }
 
   private unqueue(tid: number, runId: number): Handed | null {
+    const loading = this.loading.get(tid);
+    if (loading?.runId === runId) {
+      this.loading.delete(tid);
+      return loading;
+    }
     for (const { queue } of this.lanes) {
       const at = queue.findIndex(task => task.tid === tid && task.runId === runId);
       if (at >= 0) return queue.splice(at, 1)[0] ?? null;
@@ -127,6 +152,7 @@ export class SimExecutor {
   private giveBack(tasks: Handed[]): void {
     if (tasks.length === 0) return;
     const tids = tasks.map(task => task.tid);
+    for (const task of tasks) this.host.store.unpin(task.deps);
     this.host.tell({ op: 'execute-returned', tids, runIds: tasks.map(task => task.runId) });
   }
 
@@ -168,6 +194,7 @@ export class SimExecutor {
     const times = { lane: this.lanes.indexOf(lane), start, duration: took };
     if (behaviour.exits) return this.threadEnds(lane, failure(task, 'EXECUTOR_DIED', times));
     lane.running = null;
+    host.store.unpin(task.deps);
     if (tries.reschedules < behaviour.reschedules) {
       tries.reschedules++;
       host.tell({ op: 'execute-reschedule', tid, runId });
@@ -204,7 +231,9 @@ export class SimExecutor {
     const back = [...queue];
     if (running !== null) {
       const { tid, runId } = running;
-      if (this.killing.delete(tid)) this.host.tell({ op: 'execution-killed', tid, runId });
+      const killed = this.killing.delete(tid);
+      if (killed || ownFault !== null) this.host.store.unpin(running.deps);
+      if (killed) this.host.tell({ op: 'execution-killed', tid, runId });
       else if (ownFault !== null) this.host.tell(ownFault);
       else back.unshift(running);
     }
@@ -220,7 +249,9 @@ export class SimExecutor {
     }
     if (longest === null) return;
     const moved = longest.queue.splice(Math.floor(longest.queue.length / 2));
-    const lacking = moved.filter(task => !task.deps.every(tid => this.host.holds(tid)));
+    const lacking = moved.filter(
+      task => !task.deps.every(tid => this.host.store.get(tid) !== undefined)
+    );
     idle.queue.push(...moved.filter(task => !lacking.includes(task)));
     this.giveBack(lacking);
     if (idle.queue.length > 0) this.startNext(idle);

@@ -100,8 +100,8 @@ export const FAULTS: readonly Fault[] = [
       const worker = anyWorker(cluster);
       if (worker === null) return;
       note(cluster, `memory of worker ${worker.id} is short`);
-      worker.setPaused(true);
-      cluster.world.after(cluster.world.rng.integer(5, 600), () => worker.setPaused(false));
+      worker.setHog(0.2 + 0.7 * cluster.world.rng.next());
+      cluster.world.after(cluster.world.rng.integer(5, 600), () => worker.setHog(0));
     }
   },
   {

@@ -131,6 +131,19 @@ export const MUTANTS: readonly Mutant[] = [
     replace: ``
   },
   {
+    name: 'the file of a value that nobody needs any more stays on disk',
+    file: `${WORKER}/memory.ts`,
+    find: `if (held.dropped) this.deleteFile(held);
+    else if (held.pins === 0) this.letGo(held);`,
+    replace: `if (!held.dropped && held.pins === 0) this.letGo(held);`
+  },
+  {
+    name: 'values are spilled while a task uses them',
+    file: `${WORKER}/memory.ts`,
+    find: `else if (held.pins === 0) this.letGo(held);`,
+    replace: `else this.letGo(held);`
+  },
+  {
     name: 'a worker starts the least urgent task first',
     file: `${WORKER}/tasks.ts`,
     find: `if (left !== right) return left < right ? -1 : 1;`,

@@ -14,6 +14,12 @@ export interface Plan {
   threadsMost: number;
   /** Bytes of each worker; 0 = no limit. */
   memoryLimit: number;
+  /** Of each worker's disk: bytes, 0 = endless; how slow it is; chance that a file is unreadable. */
+  diskBytes: number;
+  diskSlowness: number;
+  diskErrors: number;
+  /** Bytes that a worker may have on disk; 0 = all that fits. */
+  maxSpill: number;
   /** ms in which users act and faults happen. */
   span: number;
   /** Things that users do, and faults of processes and networks. */
@@ -37,6 +43,10 @@ export function makePlan(rng: Rng, names: readonly string[]): Plan {
     clients: rng.integer(1, 3),
     threadsMost: rng.integer(1, 3),
     memoryLimit: often(0.4, 4_000_000),
+    diskBytes: often(0.3, 2_000_000),
+    diskSlowness: rng.pick([1, 1, 5, 40]),
+    diskErrors: often(0.2, 0.1),
+    maxSpill: often(0.15, 1_500_000),
     span: rng.integer(200, 1500),
     actions: rng.integer(4, 16),
     faults: rng.integer(0, 6),

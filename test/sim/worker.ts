@@ -12,18 +12,17 @@ import { SimExecutor } from './executor.ts';
 import type { ExecutorHost } from './executor.ts';
 import { Link } from './link.ts';
 import { describe } from './messages.ts';
+import { SimStore } from './store.ts';
+import type { Stored } from './store.ts';
 import type { World } from './world.ts';
 
 const TICK_MS = 250;
+/** ms between readings of the process's memory. */
+const READING_MS = 100;
 /** Answers to peers under way at once. */
 const MOST_ANSWERS = 10;
 /** Bytes a ms between workers. */
 const BANDWIDTH = 100_000;
-
-export interface Stored {
-  value: number;
-  nbytes: number;
-}
 
 /** What a worker is started with. */
 export interface WorkerSetup {
@@ -45,7 +44,9 @@ export class SimWorker implements ExecutorHost {
   id = 0;
   alive = true;
   state: WorkerState | null = null;
-  readonly store = new Map<number, Stored>();
+  readonly store: SimStore;
+  /** Bytes that its process uses beside values. */
+  hog = 0;
   readonly executor: SimExecutor;
   slowness = 1;
   /** Its clock is so many ms ahead of the world's. */
@@ -64,6 +65,14 @@ export class SimWorker implements ExecutorHost {
     this.world = cluster.world;
     this.setup = setup;
     this.onEnd = onEnd;
+    this.store = new SimStore(cluster.world, cluster.plan, {
+      pause: reason => this.tell({ op: 'pause', reason }),
+      unpause: () => this.tell({ op: 'unpause' }),
+      lost: tid => {
+        cluster.lossy = true;
+        this.tell({ op: 'data-lost', tids: [tid] });
+      }
+    });
     this.executor = new SimExecutor(this, setup.nthreads);
     this.link = new Link(
       cluster.world,
@@ -85,11 +94,11 @@ export class SimWorker implements ExecutorHost {
   }
 
   holds(tid: number): boolean {
-    return this.store.has(tid);
+    return this.store.get(tid) !== undefined;
   }
 
   put(tid: number, value: number, nbytes: number): void {
-    this.store.set(tid, { value, nbytes });
+    this.store.put(tid, { value, nbytes });
   }
 
   // ---------------------------------------------------------------- the scheduler's link
@@ -123,6 +132,10 @@ export class SimWorker implements ExecutorHost {
     });
     this.world.beat(TICK_MS, () => {
       this.tell({ op: 'tick' });
+      return this.alive;
+    });
+    this.world.beat(READING_MS, () => {
+      if (this.alive) this.store.measured(this.hog + this.store.memoryBytes);
       return this.alive;
     });
     this.world.beat(heartbeat, () => {
@@ -246,23 +259,25 @@ export class SimWorker implements ExecutorHost {
     if (this.executor.handed().some(one => one.tid === tid)) {
       throw new Error(`worker ${this.id} executes ${task.key} twice at once`);
     }
-    const inputs = task.deps.map(dep => {
-      const stored = this.store.get(dep.tid);
-      if (stored === undefined) {
-        throw new Error(`worker ${this.id} executes ${task.key} without its input ${dep.key}`);
-      }
-      return stored.value;
-    });
+    for (const dep of task.deps) {
+      if (this.store.has(dep.tid) || this.isLost(dep.tid)) continue;
+      throw new Error(`worker ${this.id} executes ${task.key} without its input ${dep.key}`);
+    }
     this.executor.execute({
       tid,
       runId,
       key: task.key,
       args: task.args,
       deps: task.deps.map(dep => dep.tid),
-      inputs,
+      inputs: [],
       announce: task.timeout > 0,
       wanted: task.wanted
     });
+  }
+
+  /** Its file could not be read, and the state is about to hear of that. */
+  private isLost(tid: number): boolean {
+    return this.events.some(event => event.op === 'data-lost' && event.tids.includes(tid));
   }
 
   // ---------------------------------------------------------------- values from and for others
@@ -298,24 +313,32 @@ export class SimWorker implements ExecutorHost {
     }
     let given = tids.filter(tid => this.store.has(tid));
     if (world.faulty && world.rng.chance(plan.lies)) given = this.lie(given);
-    const values = given.map((tid): Given => ({ tid, ...(this.store.get(tid) as Stored) }));
-    const bytes = values.reduce((sum, { nbytes }) => sum + nbytes, 0);
     const torn = world.faulty && world.rng.chance(plan.torn);
     this.answering++;
-    world.after(world.soon(5) + bytes / BANDWIDTH, () => {
-      this.answering--;
-      if (!this.alive || torn) return fail();
-      const nbytes = values.map(value => value.nbytes);
-      const types = values.map(() => 'number');
-      answer({ op: 'gather-success', worker, tids: given, nbytes, types }, values);
-    });
+    const send = (): void => {
+      const values = given.flatMap((tid): Given[] => {
+        const stored = this.store.get(tid);
+        return stored === undefined ? [] : [{ tid, ...stored }];
+      });
+      const bytes = values.reduce((sum, { nbytes }) => sum + nbytes, 0);
+      world.after(world.soon(5) + bytes / BANDWIDTH, () => {
+        this.answering--;
+        this.store.unpin(given.filter(tid => this.store.get(tid) !== undefined));
+        if (!this.alive || torn) return fail();
+        const nbytes = values.map(value => value.nbytes);
+        const types = values.map(() => 'number');
+        const tids = values.map(value => value.tid);
+        answer({ op: 'gather-success', worker, tids, nbytes, types }, values);
+      });
+    };
+    if (this.store.pin(given, send)) send();
   }
 
   private lie(given: number[]): number[] {
     const { world } = this;
     world.note('*', `FAULT worker ${this.id} lies to a peer`);
     if (world.rng.chance(0.5)) return given.filter(() => world.rng.chance(0.5));
-    const others = [...this.store.keys()].filter(tid => !given.includes(tid));
+    const others = this.store.tids().filter(tid => !given.includes(tid));
     return others.length === 0 ? given : [...given, world.rng.pick(others)];
   }
 
@@ -329,9 +352,10 @@ export class SimWorker implements ExecutorHost {
 
   // ---------------------------------------------------------------- memory and the end
 
-  /** Memory is short, or not any more. */
-  setPaused(paused: boolean): void {
-    this.tell({ op: paused ? 'pause' : 'unpause' });
+  /** Something takes so much memory beside the values; without a limit it only pauses. */
+  setHog(share: number): void {
+    this.hog = share * this.setup.memoryLimit;
+    if (this.setup.memoryLimit === 0) this.tell({ op: share > 0 ? 'pause' : 'unpause' });
   }
 
   /** Ends by itself: leaves the cluster, drops what it has. */
@@ -352,6 +376,7 @@ export class SimWorker implements ExecutorHost {
 
   private end(said: string | null): void {
     this.alive = false;
+    this.store.close();
     this.link.close(0, said ?? '');
     this.onEnd(said);
   }

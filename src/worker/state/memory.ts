@@ -388,7 +388,8 @@ export class MemoryState {
     held.file = file;
     held.fileBytes = nbytes;
     this.files += nbytes;
-    if (this.blockedBy !== '') {
+    // One that was under way when the disk was found full does not mean that there is room.
+    if (this.blockedBy !== '' && !this.isWithin(this.blockedAt, this.blockedFor)) {
       this.blockedBy = '';
       this.log('info', 'Values go to disk again.');
     }

@@ -133,9 +133,9 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'the file of a value that nobody needs any more stays on disk',
     file: `${WORKER}/memory.ts`,
-    find: `if (held.dropped) this.deleteFile(held);
-    else if (held.pins === 0) this.letGo(held);`,
-    replace: `if (!held.dropped && held.pins === 0) this.letGo(held);`
+    find: `    if (held.busy === 'no') this.deleteFile(held);
+`,
+    replace: ``
   },
   {
     name: 'values are spilled while a task uses them',

@@ -11,6 +11,7 @@ import { NEVER, unpackValue } from './program.ts';
 
 /** Every wanted future has ended, or may wait for ever. */
 export function allEnded(cluster: Cluster): boolean {
+  if (openDataset(cluster) !== null) return false;
   return cluster.clients.every(
     client =>
       !client.alive ||
@@ -19,11 +20,15 @@ export function allEnded(cluster: Cluster): boolean {
   );
 }
 
+/** Memory and what may be spilled are full of values that somebody wants: that lasts. */
+function isFull({ plan, alive }: Cluster): boolean {
+  return plan.maxSpill > 0 && alive.some(worker => worker.state?.paused === true);
+}
+
 /** Nobody may run it or what it waits for: neither a worker that lives, nor after a time limit. */
 function waitsRightly(cluster: Cluster, one: Known): boolean {
   const { state } = cluster.scheduler;
-  // Memory and what may be spilled are full of values that somebody wants.
-  if (cluster.plan.maxSpill > 0 && cluster.alive.some(worker => worker.state?.paused)) return true;
+  if (isFull(cluster)) return true;
   if (state.options.noWorkersTimeout > 0) return false;
   return anyOf(one, part => {
     const task = state.byKey.get(part.key);
@@ -150,16 +155,24 @@ export function releaseAll(client: SimClient): void {
   client.say({ op: 'release-functions', fns: [1, 2, 3] });
 }
 
-/** What is kept under names must have ended, too; then the names are taken back. */
-export function unpublishAll(cluster: Cluster): void {
-  const { state } = cluster.scheduler;
-  for (const { name, client } of state.datasets.values()) {
+/** A task that is kept under a name and has not ended, though it could; or null. */
+function openDataset(cluster: Cluster): string | null {
+  if (isFull(cluster)) return null;
+  for (const { name, client } of cluster.scheduler.state.datasets.values()) {
     for (const { task } of client.bindings.values()) {
       const ended = task.state === 'memory' || task.state === 'erred' || task.state === 'no-worker';
       const waits = task.deps.some(dep => dep.state === 'no-worker' || dep.state === 'waiting');
-      if (!ended && !waits) throw new Error(`${task.key} of dataset ${name} is ${task.state}`);
+      if (!ended && !waits) return `${task.key} of dataset ${name} is ${task.state}`;
     }
   }
+  return null;
+}
+
+/** What is kept under names must have ended, too; then the names are taken back. */
+export function unpublishAll(cluster: Cluster): void {
+  const { state } = cluster.scheduler;
+  const open = openDataset(cluster);
+  if (open !== null) throw new Error(open);
   for (const name of [...state.datasets.keys()]) {
     const client = cluster.clients.find(one => one.alive);
     client?.say({ op: 'unpublish-dataset', name });

@@ -191,7 +191,9 @@ export class Ledger {
     if (worker?.status !== 'running')
       throw new Error(`worker ${id} is given tasks and is not running`);
     for (const tid of message.tids) {
-      const task = this.state.tasks.get(tid) as Task;
+      const task = this.state.tasks.get(tid);
+      // Given and taken away by one event.
+      if (task === undefined) continue;
       const { workers, allowOtherWorkers, resources } = task.demands;
       const { name, address, host } = worker.facts;
       const named = workers === null || [name, address, host].some(one => workers.includes(one));

@@ -133,8 +133,7 @@ export const FAULTS: readonly Fault[] = [
     inject: scene => {
       const { setting } = scene;
       const since = Date.now() - RESTART_WINDOW_MS;
-      setting.kills = setting.kills.filter(time => time > since);
-      if (setting.kills.length >= RESTARTS_MOST) return null;
+      if (setting.kills.filter(time => time > since).length >= RESTARTS_MOST) return null;
       setting.kills.push(Date.now());
       return kill(setting.scheduler() ?? null, scene);
     }
@@ -250,6 +249,30 @@ export const FAULTS: readonly Fault[] = [
       const workers = rng.integer(1, setting.options.workers + 1);
       setting.cluster.scale(workers).catch((error: Error) => tally.refused(error.message));
       return `to ${workers} workers`;
+    }
+  },
+  {
+    name: 'adapt',
+    weight: 1,
+    inject: ({ setting, rng, tally }) => {
+      const ms = duration(rng, 1000, 20_000);
+      const refused = (error: Error): void => tally.refused(error.message);
+      const bounds = { minimum: rng.integer(0, 1), maximum: setting.options.workers + 1 };
+      setting.cluster.adapt(bounds).catch(refused);
+      setTimeout(() => setting.cluster.adapt(null).catch(refused), ms);
+      return `between ${bounds.minimum} and ${bounds.maximum} workers for ${ms} ms`;
+    }
+  },
+  {
+    name: 'retire',
+    weight: 1,
+    inject: ({ setting, loads, tally, rng }) => {
+      const { connection } = rng.pick(loads);
+      const options = { count: 1, timeout: rng.integer(1, 10) };
+      connection.retireWorkers(options).catch((error: Error) => tally.refused(error.message));
+      const scale = (): Promise<void> => setting.cluster.scale(setting.options.workers);
+      setTimeout(() => scale().catch((error: Error) => tally.refused(error.message)), 10_000);
+      return 'one worker';
     }
   },
   {

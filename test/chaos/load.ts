@@ -3,8 +3,10 @@
  * and retries, and judges how every future it wants has ended: with the value that its graph
  * defines, or with an error that its graph or the faults explain. Anything else is wrong or lost.
  */
+import { existsSync } from 'node:fs';
 import { Client } from '../../src/client/client.ts';
 import type { CallOptions } from '../../src/client/client.ts';
+import { fireAndForget } from '../../src/client/lasting.ts';
 import type { Future } from '../../src/client/future.ts';
 import type { Rng } from '../../src/base/rng.ts';
 import type { Setting } from './setting.ts';
@@ -49,6 +51,8 @@ export class Load {
   private readonly jobs = new Set<Job>();
   private readonly all = new Set<Planned>();
   private kept: Planned[] = [];
+  /** Tasks that were fired and forgotten. */
+  private readonly fired: { id: string; born: number }[] = [];
   private bytes = 0;
   private count = 0;
   private stopping = false;
@@ -81,6 +85,7 @@ export class Load {
     const { rng } = this;
     const dice = rng.next();
     if (dice < 0.12) await this.scatter();
+    else if (dice < 0.15) this.fireAndForget();
     else if (dice < 0.2 && this.kept.length > 0) this.letGo(rng.pick(this.kept));
     else this.submitGraph();
   }
@@ -134,6 +139,7 @@ export class Load {
     const nbytes = rng.chance(0.06) ? 4 * rng.integer(MIB / 4, rng.chance(0.1) ? 7 * MIB : MIB) : 0;
     const dice = rng.next();
     if (dice < 0.75) return { kind: 'quick', nbytes };
+    if (dice < 0.77) return { kind: 'submits', nbytes };
     if (dice < 0.88) return { kind: 'sleeps', ms: rng.integer(10, 1500), nbytes };
     if (dice < 0.96) return { kind: 'computes', ms: rng.integer(5, 200), nbytes };
     if (dice < 0.985) return { kind: 'flaky', times: rng.integer(1, 2), nbytes };
@@ -184,6 +190,16 @@ export class Load {
     const after = this.submit({ kind: 'quick' }, [one], {});
     if (cancelAfter !== undefined) void this.cancelLater(one, cancelAfter, true);
     void this.settle(this.begin([one, after]));
+  }
+
+  /** A task whose result nobody wants; only its file tells that it ran. */
+  private fireAndForget(): void {
+    const input = this.submit({ kind: 'sleeps', ms: this.rng.integer(1, 500) }, [], {});
+    const one = this.submit({ kind: 'writes' }, [input], {});
+    fireAndForget(one.future);
+    this.fired.push({ id: one.spec.id, born: one.born });
+    for (const { future } of [input, one]) future.release();
+    for (const planned of [input, one]) this.forget(planned);
   }
 
   private async scatter(): Promise<void> {
@@ -378,9 +394,22 @@ export class Load {
         this.tally.lose(one.spec.id, `it never ended: ${await this.describe(one)}`);
       }
     }
+    await this.checkFired(end);
     for (const one of this.kept.splice(0)) one.future.release();
     for (const one of this.all) one.future.release();
     this.all.clear();
+  }
+
+  /** Without a journal a scheduler forgets with its death what no client waits for. */
+  private async checkFired(end: number): Promise<void> {
+    const { marks, kills } = this.setting;
+    const sure = this.fired.filter(({ born }) => !kills.some(kill => kill > born));
+    const hasRun = (id: string): boolean => existsSync(`${marks}/${id}.done`);
+    while (!sure.every(({ id }) => hasRun(id)) && Date.now() < end) await sleep(100);
+    for (const { id } of sure) {
+      if (hasRun(id)) this.tally.right++;
+      else this.tally.lose(id, 'it was fired and forgotten, and never ran');
+    }
   }
 
   /** The connection, for looking at the cluster. */

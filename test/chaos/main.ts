@@ -90,6 +90,7 @@ async function bringBack(): Promise<void> {
   const all = options.workers + options.hosts;
   for (let tries = 0; tries < 5; tries++) {
     try {
+      await cluster.adapt(null);
       await cluster.scale(options.workers);
       return await cluster.waitForWorkers(all, { timeoutMs: 25_000 });
     } catch (error) {

@@ -52,7 +52,7 @@ export class Setting {
   /** Hosts whose network has a fault. */
   readonly faulty = new Set<Wire>();
   /** When the scheduler was killed. */
-  kills: number[] = [];
+  readonly kills: number[] = [];
   /** Stopped processes. */
   readonly stopped = new Set<number>();
   private local: LocalCluster | null = null;

@@ -12,6 +12,10 @@ export type Kind =
   | 'quick'
   | 'sleeps'
   | 'computes'
+  /** Lets three tasks of its own compute, and waits for them. */
+  | 'submits'
+  /** Leaves a file behind. */
+  | 'writes'
   /** Throws always. */
   | 'throws'
   /** Throws the first `times` times that it runs. */
@@ -99,12 +103,28 @@ export async function work(spec: Spec, ...inputs: Value[]): Promise<Value> {
   } else if (spec.kind === 'computes') {
     const end = Date.now() + spec.ms;
     while (Date.now() < end);
+  } else if (spec.kind === 'submits') {
+    await submitParts(spec);
+  } else if (spec.kind === 'writes') {
+    appendFileSync(`${spec.folder}/${spec.id}.done`, '.');
   }
   const hash = hashOf(
     spec.salt,
     inputs.map(input => input.hash)
   );
   return { hash, body: bodyOf(hash, spec.nbytes) };
+}
+
+async function submitParts(spec: Spec): Promise<void> {
+  const { getClient } = await import('taskloom');
+  const client = await getClient();
+  const square = (x: number): number => x * x;
+  const parts = client.map(square, [spec.salt % 1000, 3, 4]);
+  const [first, ...others] = await client.gather(parts);
+  for (const part of parts) part.release();
+  if (first !== (spec.salt % 1000) ** 2 || others.join() !== '9,16') {
+    throw new Error(`wrong parts of ${spec.id}: ${first},${others.join()}`);
+  }
 }
 
 /** How often it has misbehaved, in all processes. */

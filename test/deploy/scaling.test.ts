@@ -48,7 +48,10 @@ describe('workers that leave', () => {
     const [victim] = familyOf(process.pid).workers as [number];
     process.kill(victim, 'SIGTERM');
     await until('it has ended', () => !lives(victim));
-    expect((await cluster.info()).workers).toMatchObject({ running: 1, starting: 0 });
+    await until('it is known to be gone', async () => {
+      const { running, starting } = (await cluster.info()).workers;
+      return running === 1 && starting === 0;
+    });
     await expectAll(client, data);
     expect(await client.gather(slow)).toEqual([0, 1, 2, 3, 4, 5]);
     expect(familyOf(process.pid).workers).toHaveLength(1);

@@ -30,6 +30,7 @@ interface Options extends SchedulingFlags, MemoryOptions {
   lifetimeRestart?: boolean;
   detach?: boolean;
   drainTimeout: string;
+  journal?: string;
 }
 
 /** Starts a local cluster; in the foreground unless detached. */
@@ -50,6 +51,7 @@ export async function startCluster(options: Options): Promise<void> {
     ...present('idleTimeout', options.idleTimeout),
     ...present('workerTtl', options.workerTtl),
     drainTimeout: options.drainTimeout,
+    ...present('journal', options.journal),
     ...schedulingOptions(options),
     environment: parseEnvironment(options.env),
     lifetime: options.lifetime,

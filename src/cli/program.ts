@@ -103,6 +103,10 @@ function addScheduler(program: Command): void {
       '--supervise',
       'start it again when it dies; workers and clients bring back what they have'
     )
+    .option(
+      '--journal <folder>',
+      'keep a journal there: datasets and history outlive the scheduler'
+    )
     .addHelpText(
       'after',
       `
@@ -187,6 +191,10 @@ function addCluster(program: Command): void {
     .option(
       '--worker-ttl <time>',
       'restart workers silent for so long; 0 is never (default: 5 min)'
+    )
+    .option(
+      '--journal <folder>',
+      'keep a journal there: datasets and history outlive the scheduler'
     )
     .option('--detach', 'leave it running; taskloom cluster stop ends it')
     .addHelpText(

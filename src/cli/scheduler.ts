@@ -1,10 +1,12 @@
 /** `taskloom scheduler`: a scheduler without workers, in this process or supervised below it. */
+import { resolve } from 'node:path';
 import { createToken } from '../comm/server.ts';
 import { parseDuration } from '../config/duration.ts';
 import type { ClusterSetup } from '../config/process-messages.ts';
 import { createClusterId } from '../deploy/local.ts';
 import { schedulingNumbers, schedulingSetup } from '../deploy/scheduling.ts';
 import { Log } from '../diagnostics/log.ts';
+import { clusterOfJournal } from '../scheduler/journal/journal.ts';
 import { Scheduler } from '../scheduler/scheduler.ts';
 import { toStderr } from './failure.ts';
 import { runToEnd } from './foreground.ts';
@@ -20,21 +22,26 @@ interface Options extends SchedulingFlags {
   idleTimeout?: string;
   workerTtl?: string;
   supervise?: boolean;
+  journal?: string;
 }
 
 /** Serves until it is ended. */
 export async function runScheduler(options: Options): Promise<void> {
-  const id = createClusterId('manual');
+  const journal = options.journal === undefined ? undefined : resolve(options.journal);
+  // Who knew the cluster of this journal shall know it again.
+  const before = journal === undefined ? null : clusterOfJournal(journal);
+  const id = before?.id ?? createClusterId('manual');
   const given = process.env['TASKLOOM_TOKEN'];
   const cluster: ClusterSetup = {
     id,
-    name: options.name ?? id,
+    name: options.name ?? before?.name ?? id,
     kind: 'manual',
     host: options.host,
     port: options.port,
     token: given === undefined || given === '' ? createToken() : given,
     insecure: options.insecure === true,
     ...timesOf(options),
+    ...(journal === undefined ? {} : { journal }),
     scheduling: schedulingSetup(schedulingOptions(options)),
     madeBy: { kind: 'cli', label: 'taskloom scheduler' }
   };
@@ -61,19 +68,19 @@ function announce(name: string, address: string): void {
 async function supervised(cluster: ClusterSetup): Promise<Running> {
   const { SchedulerProcess } = await import('../nanny/scheduler-process.ts');
   let asked: string | null = null;
-  return new Promise(resolve => {
+  return new Promise(serves => {
     const finished = new Promise<string>(ended => {
       const child = new SchedulerProcess({
         cluster,
         onReady: (address, again) => {
           if (again) return;
           announce(cluster.name, address);
-          resolve(running);
+          serves(running);
         },
         onLine: toStderr,
         onLog: toStderr,
         onEnded: reason => {
-          resolve(running);
+          serves(running);
           ended(reason);
         }
       });

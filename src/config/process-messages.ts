@@ -24,6 +24,8 @@ export interface ClusterSetup {
   madeBy: ConnectionFile['madeBy'];
   /** false: not started again when it dies. Default true. */
   supervise?: boolean;
+  /** Folder of the scheduler's journal; absent: none is kept. */
+  journal?: string;
   /** Process that starts it again, on the same host. */
   supervisor?: number;
   /** When the cluster began, ms since the epoch; absent: now. */

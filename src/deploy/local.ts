@@ -6,6 +6,7 @@
  * The handle does not keep its owner's process running: a script that is done, ends.
  */
 import { randomBytes } from 'node:crypto';
+import { resolve } from 'node:path';
 import { ClusterError, ConfigError, TimeoutError } from '../base/errors.ts';
 import { listConnectionFiles } from '../config/connection-file.ts';
 import { Child } from '../config/child.ts';
@@ -58,6 +59,8 @@ export interface LocalClusterOptions extends SchedulingOptions, LifetimeWishes {
   workerTtl?: number | string;
   /** Seconds, or text, that a worker may take to move its values when it gets SIGTERM. Default "20 s". */
   drainTimeout?: number | string;
+  /** Folder in which the scheduler keeps a journal: datasets and history outlive it. Default: none. */
+  journal?: string;
   /** Start the scheduler again when it dies, results and all. Default true. */
   superviseScheduler?: boolean;
   /** End with this process. Default true; false: it stays until it is stopped. */
@@ -115,6 +118,7 @@ export class LocalCluster implements Cluster {
         port: options.port ?? 0,
         insecure,
         supervise: options.superviseScheduler !== false,
+        ...(options.journal === undefined ? {} : { journal: resolve(options.journal) }),
         madeBy: options.madeBy ?? defaultMaker(),
         ...inMs('idleTimeout', options.idleTimeout),
         ...inMs('workerTtl', options.workerTtl),

@@ -22,7 +22,8 @@ import type {
 import { CLOSE, LIMITS, PROTOCOL_VERSION } from '../protocol/limits.ts';
 import type { SchedulerState } from './state/state.ts';
 import type { TaskPrefix } from './state/tasks.ts';
-import type { WorkerRecord } from './state/workers.ts';
+import { WorkerRecord } from './state/workers.ts';
+import type { WorkerFacts } from './state/workers.ts';
 
 /** Deltas a second that are on offer; a viewer gets the fastest that does not pass its wish. */
 const RATES = [10, 2, 1] as const;
@@ -104,6 +105,16 @@ export class FeedServer {
     this.departures.set(id, { worker: feedWorker(worker), at: this.now(), reason });
     if (this.departures.size > 100)
       this.departures.delete(this.departures.keys().next().value as number);
+  }
+
+  /** Workers of a scheduler before, whom the history names by number. */
+  workersBefore(facts: ReadonlyMap<number, WorkerFacts>): void {
+    const at = this.now();
+    const reason = 'the scheduler was started again';
+    for (const [id, one] of [...facts].slice(-100)) {
+      const worker = feedWorker(new WorkerRecord(id, one, at, this.state.network));
+      this.departures.set(id, { worker, at, reason });
+    }
   }
 
   /** The last word to all viewers. */

@@ -41,6 +41,9 @@ import type {
 } from '../protocol/messages.ts';
 import { FeedServer } from './feed-server.ts';
 import { VersionBook } from './versions.ts';
+import { Journal } from './journal/journal.ts';
+import { historySince, recordOf, replay, snapshot } from './journal/records.ts';
+import type { Recorded } from './journal/records.ts';
 import { LOGIN_PAGE } from './login-page.ts';
 import { clusterDump } from './diagnostics.ts';
 import { NEEDS_WORKERS, clientMethods } from './methods.ts';
@@ -68,6 +71,8 @@ export interface SchedulerOptions
   log?: Log;
   /** Policies of the active memory manager beside the built-in ones. */
   policies?: readonly Policy[];
+  /** Folder of its journal; absent: it keeps none. */
+  journal?: string;
   /** Workers of a scheduler that died and in whose place this one is started. */
   recoverWorkers?: number;
   /** Process that starts it again when it dies. */
@@ -81,6 +86,10 @@ export interface SchedulerOptions
 /** How long the nanny's report of a vanished worker is awaited. */
 const EXIT_REPORT_MS = 1000;
 const TICK_MS = 250;
+/** ms between parts of the history in the journal. */
+const HISTORY_MS = 1000;
+/** How long clients of a journal may take to come back. */
+const JOURNAL_GRACE_MS = 30_000;
 /** How long the workers of a scheduler that died are awaited before anything is placed. */
 const RECOVER_MS = 5000;
 /** Closes after which a client may come back: its link broke, or seemed to. */
@@ -135,6 +144,10 @@ export class Scheduler {
   private readonly awaited = new Map<string, (exit: WorkerExited | null) => void>();
   readonly startedAt = Date.now();
   private readonly heldBack: (() => void)[] = [];
+  private journal: Journal | null = null;
+  /** How much of the history is in the journal, and since when. */
+  private readonly recorded: Recorded = { stream: 0, story: 0 };
+  private recordedAt = 0;
   private ticker: NodeJS.Timeout | null = null;
   private resolveFinished: (reason: string) => void = () => undefined;
   private closing: Promise<void> | null = null;
@@ -170,6 +183,7 @@ export class Scheduler {
   /** Listens, writes the connection file and is ready for workers and clients. */
   static async start(options: SchedulerOptions): Promise<Scheduler> {
     const scheduler = new Scheduler(options);
+    if (options.journal !== undefined) scheduler.openJournal(options.journal);
     const workers = options.recoverWorkers ?? 0;
     if (workers > 0) scheduler.apply({ type: 'recover', workers, within: RECOVER_MS });
     scheduler.address = await scheduler.server.listen();
@@ -220,6 +234,7 @@ export class Scheduler {
     // One turn for the last frames to leave.
     await new Promise(resolve => setTimeout(resolve, 20));
     await this.server.close();
+    this.journal?.close();
     this.resolveFinished(reason);
   }
 
@@ -230,7 +245,11 @@ export class Scheduler {
 
   /** Lets the state handle an event and sends what it says. Throws ProtocolError on bad input. */
   apply(event: SchedulerEvent): void {
-    for (const instruction of this.state.handle(event, now())) {
+    const at = now();
+    const instructions = this.state.handle(event, at);
+    // Before anybody is told what came of it.
+    if (this.journal !== null) this.record(this.journal, event, at);
+    for (const instruction of instructions) {
       if (instruction.to === 'worker')
         this.workers.get(instruction.worker)?.connection.send(instruction.message);
       else {
@@ -243,6 +262,44 @@ export class Scheduler {
     if (this.heldBack.length > 0 && !this.state.recovery.holding) {
       for (const act of this.heldBack.splice(0)) act();
     }
+  }
+
+  // ---------------------------------------------------------------- the journal
+
+  /** Takes over what the journal of a scheduler before says. Throws when it cannot be used. */
+  private openJournal(folder: string): void {
+    const { id, name } = this.options;
+    const { journal, records, cluster, note } = Journal.open(folder, { id, name });
+    this.journal = journal;
+    if (note !== null) this.log.warn(note);
+    if (cluster !== null) {
+      const { events, facts } = replay(this.state, records, now(), JOURNAL_GRACE_MS);
+      this.feed.workersBefore(facts);
+      const { tasks, clients, datasets } = this.state;
+      this.log.info(
+        `the journal in ${folder} gave ${events} events: ${tasks.size} tasks of ${clients.size} clients and ` +
+          `${datasets.size} datasets are known again`
+      );
+    }
+    this.recorded.stream = this.state.stream.count;
+    this.recorded.story = this.state.story.count;
+    this.state.endedForgotten = [];
+  }
+
+  private record(journal: Journal, event: SchedulerEvent, at: number): void {
+    const record = recordOf(event, at);
+    if (record !== null) journal.append(record);
+    if (event.type === 'add-worker')
+      journal.append({ op: 'worker', id: event.worker, facts: event.facts });
+    if (event.type === 'add-worker' || event.type === 'remove-worker')
+      journal.append({ op: 'workers', count: this.state.workers.size });
+    const ended = this.state.endedForgotten ?? [];
+    if (ended.length > 0) journal.append({ op: 'forgotten-ended', keys: ended.splice(0) });
+    if (event.type !== 'tick' || at - this.recordedAt < HISTORY_MS) return;
+    this.recordedAt = at;
+    const history = historySince(this.state, this.recorded);
+    if (history !== null) journal.append(history);
+    if (journal.isLong) journal.snapshot(snapshot(this.state, at));
   }
 
   /** Does now, or once the workers of the scheduler before are back, what needs to know of them. */

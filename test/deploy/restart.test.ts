@@ -1,8 +1,10 @@
 /** Schedulers that are killed in the middle of work, and what becomes of it. Real processes. */
-import { appendFileSync, readFileSync } from 'node:fs';
+import { appendFileSync, readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { Client } from '../../src/client/client.ts';
+import type { Future } from '../../src/client/future.ts';
+import { fireAndForget } from '../../src/client/lasting.ts';
 import { LocalCluster } from '../../src/deploy/local.ts';
 import { listConnectionFiles } from '../../src/config/connection-file.ts';
 import { familyOf, ownRuntimeFolder, until } from './processes.ts';
@@ -135,5 +137,57 @@ describe('a scheduler that is killed', () => {
     expect(after?.startedAt).toBe(before?.startedAt);
     await using client = await Client.connect(cluster);
     expect(await client.submit(() => 7).result()).toBe(7);
+  }, 60_000);
+
+  it('with a journal: what belongs to no client goes on, datasets and history are there', async () => {
+    const journal = join(process.env['TASKLOOM_RUNTIME_DIR'] as string, 'journal');
+    await using cluster = await LocalCluster.create({
+      workers: 2,
+      threadsPerWorker: 1,
+      memoryLimit: MEMORY,
+      journal
+    });
+    const { file, counts } = notes();
+    let key = '';
+    {
+      const client = await Client.connect(cluster);
+      const done = client.submit(step, file, 'done', 1);
+      await done.result();
+      key = done.key;
+      await client.publishDataset('answers', {
+        done,
+        other: client.submit((x: number) => x + 1, done)
+      });
+      const names = Array.from({ length: 60 }, (_, i) => `forgotten${i}`);
+      const futures = client.map(
+        step as never,
+        names.map(() => file) as never,
+        names,
+        names.map((_, i) => i)
+      );
+      fireAndForget(futures);
+      await until('some have run', () => counts().size > 10);
+      await client.close();
+    }
+    const [segment] = readdirSync(journal).filter(name => name.startsWith('journal-'));
+    await until('the history is written', () =>
+      readFileSync(join(journal, segment as string)).includes('history')
+    );
+    const killed = Date.now();
+    process.kill(familyOf(process.pid).scheduler, 'SIGKILL');
+    await until('all that was forgotten has run', () => counts().size === 61);
+    await using client = await Client.connect(cluster);
+    const dataset = (await client.getDataset('answers')) as { other: Future<number> };
+    expect(await dataset.other.result()).toBe(2);
+    // What its worker had told was not done again.
+    const again = [...counts()].filter(([, count]) => count > 1);
+    expect(again.length).toBeLessThanOrEqual(4);
+    expect(counts().get('done')).toBe(1);
+    const told = await client.story(key);
+    expect(told.some(line => line.finish === 'memory' && line.time < killed)).toBe(true);
+    const lines = (await cluster.logs()).logs.flatMap(log => log.lines).join('\n');
+    expect(lines).toMatch(
+      /the journal in \S+ gave \d+ events: \d+ tasks of \d clients and 1 datasets/
+    );
   }, 60_000);
 });

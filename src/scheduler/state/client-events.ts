@@ -14,9 +14,24 @@ import type { Task } from './tasks.ts';
 import { letGo, recommend } from './transitions.ts';
 
 /** Its link broke: what it wants stays while it may come back. */
-export function loseClient(state: SchedulerState, id: string): void {
+export function loseClient(state: SchedulerState, id: string, grace: number): void {
   const client = state.clients.get(id);
-  if (client !== undefined) client.away = state.now + state.options.clientGrace;
+  if (client !== undefined) client.away = state.now + grace;
+}
+
+/** What a client spoke of when a snapshot was made of its scheduler. */
+export function restoreBindings(
+  state: SchedulerState,
+  id: string,
+  cids: readonly number[],
+  keys: readonly string[],
+  wanted: readonly boolean[]
+): void {
+  const client = state.clients.get(id);
+  cids.forEach((cid, i) => {
+    const task = state.byKey.get(keys[i] ?? '');
+    if (client !== undefined && task !== undefined) bind(client, cid, task, wanted[i] === true);
+  });
 }
 
 export function removeClient(state: SchedulerState, id: string): void {

@@ -43,7 +43,9 @@ export function endForgotten(state: SchedulerState, task: Task): void {
   const keeper = state.pseudoClients.get(FORGOTTEN);
   if (keeper === undefined) return;
   for (const binding of smallList(task.bindings)) {
-    if (binding.client === keeper) unbind(state, binding);
+    if (binding.client !== keeper) continue;
+    unbind(state, binding);
+    state.endedForgotten?.push(task.key);
   }
   if (keeper.bindings.size === 0) state.pseudoClients.delete(FORGOTTEN);
 }

@@ -10,9 +10,10 @@ import { smallAdd, smallList } from '../../base/small-set.ts';
 import type { ClientToScheduler, ErrorRecord, WorkerToScheduler } from '../../protocol/messages.ts';
 import { BUILT_IN_POLICIES, manageMemory } from './amm.ts';
 import type { Policy } from './amm.ts';
-import { clientMessage, loseClient, removeClient } from './client-events.ts';
+import { clientMessage, loseClient, removeClient, restoreBindings } from './client-events.ts';
 import { addClient } from './clients.ts';
 import type { ClientRecord } from './clients.ts';
+import { endForgotten } from './lasting.ts';
 import type { Dataset } from './lasting.ts';
 import { noWorkerRecord } from './failures.ts';
 import { Outbox } from './outbox.ts';
@@ -99,6 +100,18 @@ export type SchedulerEvent =
   | { type: 'add-client'; client: string; name: string; weight?: number }
   /** Its link broke: it may come back. */
   | { type: 'client-lost'; client: string }
+  /** From a journal: none of the clients is here, they may come back so long. */
+  | { type: 'clients-away'; within: number }
+  /** From a journal: the keys that a client spoke of. */
+  | {
+      type: 'restore-bindings';
+      client: string;
+      cids: number[];
+      keys: string[];
+      wanted: boolean[];
+    }
+  /** From a journal: fired and forgotten, and had ended. */
+  | { type: 'forgotten-ended'; keys: string[] }
   | { type: 'remove-client'; client: string }
   | { type: 'worker-message'; worker: number; message: WorkerToScheduler }
   | { type: 'client-message'; client: string; message: ClientToScheduler }
@@ -175,6 +188,8 @@ export class SchedulerState {
   private memoryManagedAt = -Infinity;
   readonly outbox = new Outbox();
   readonly recovery = new Recovery();
+  /** Keys of fired and forgotten tasks that have ended; null: nobody takes note of them. */
+  endedForgotten: string[] | null = null;
   readonly story: Story;
   readonly stream: StreamRecorder;
   totalThreads = 0;
@@ -230,7 +245,18 @@ export class SchedulerState {
       case 'add-client':
         return addClient(this, event.client, event.name, event.weight ?? 1);
       case 'client-lost':
-        return loseClient(this, event.client);
+        return loseClient(this, event.client, this.options.clientGrace);
+      case 'clients-away':
+        for (const id of this.clients.keys()) loseClient(this, id, event.within);
+        return;
+      case 'restore-bindings':
+        return restoreBindings(this, event.client, event.cids, event.keys, event.wanted);
+      case 'forgotten-ended':
+        for (const key of event.keys) {
+          const task = this.byKey.get(key);
+          if (task !== undefined) endForgotten(this, task);
+        }
+        return;
       case 'remove-client':
         return removeClient(this, event.client);
       case 'worker-message': {

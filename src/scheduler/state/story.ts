@@ -44,6 +44,21 @@ export class Story {
     return found;
   }
 
+  /** The last `count` lines, as far as they are kept, oldest first. */
+  newest(count: number): StoryLine[] {
+    const found: StoryLine[] = [];
+    const size = this.lines.length;
+    for (let back = Math.min(count, size); back > 0; back--) {
+      const line = this.lines[(this.at - back + size) % size];
+      if (line !== undefined) found.push({ ...line });
+    }
+    return found;
+  }
+
+  clear(): void {
+    this.lines.fill(undefined);
+  }
+
   /** The lines of one key as text. */
   of(key: string): string[] {
     return this.select(line => line.key === key).map(

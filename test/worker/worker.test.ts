@@ -93,7 +93,7 @@ describe('tasks', () => {
     });
     await peer.define(2, () => new Promise(resolve => setTimeout(() => resolve('slow'), 200)));
     peer.compute({ tid: 10 }, { tid: 11, fn: 2 });
-    await peer.got('heartbeat-worker', message => message.executing.length === 2);
+    await peer.got('heartbeat-worker', message => message.executing.includes(10));
     peer.send({ op: 'cancel-compute', stimulus: 's', tids: [10], force: true });
     peer.compute({ tid: 12, fn: 2 });
     await Promise.all([peer.finished(11), peer.finished(12)]);
@@ -239,8 +239,8 @@ describe('questions', () => {
     await peer.finished(10);
     const logs = (await peer.requester.request('logs', { n: 100 })) as string[];
     expect(logs.some(line => line.includes('[k10] printed inside'))).toBe(true);
-    const story = (await peer.requester.request('story', { keys: ['k10'] })) as string[];
-    expect(story.some(line => line.includes('executing -> memory'))).toBe(true);
+    const story = (await peer.requester.request('story', { keys: ['k10'] })) as { text: string }[];
+    expect(story.some(({ text }) => text.includes('executing -> memory'))).toBe(true);
   });
 
   test('/info and /logs over HTTP, with the token only', async () => {

@@ -241,8 +241,9 @@ function waitFor(core: WorkerCore, task: WorkerTask, dep: WorkerTask): void {
   (task.waitingFor ??= new Set()).add(dep);
   const { state } = dep;
   if (state === 'released' || state === 'error' || state === 'cancelled' || state === 'missing') {
-    // A dependency that is itself to be computed here needs no fetching.
-    if (core.recommendations.get(dep) !== 'waiting') core.recommend(dep, 'fetch');
+    // One that is itself to be computed here, or has just come, needs no fetching.
+    const pending = core.recommendations.get(dep);
+    if (pending !== 'waiting' && pending !== 'memory') core.recommend(dep, 'fetch');
   }
 }
 
@@ -420,6 +421,8 @@ function endCancelled(core: WorkerCore, task: WorkerTask): void {
 }
 
 function cancelledMemory(core: WorkerCore, task: WorkerTask): void {
+  // A copy that was given up while it was on its way, and is awaited again by the time it is here.
+  if (task.previous === 'flight' && isAwaited(task)) return toMemory(core, task, 'added');
   core.dropData(task.tid);
   endCancelled(core, task);
 }

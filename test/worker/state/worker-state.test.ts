@@ -484,6 +484,19 @@ describe('cancelled and resumed', () => {
     expect(d.stateOf(1)).toBe('long-running');
   });
 
+  test('a copy that was given up on its way is kept when it is awaited by the time it comes', () => {
+    const d = new Driver();
+    d.do(compute({ tid: 3, deps: [2, 1].map(tid => ({ tid, holders: [1] })) }));
+    d.do(free(3));
+    expect(d.stateOf(1)).toBe('cancelled(flight)');
+    // 2 is to be computed here now, from 1: it waits for its own copy, which then does not come.
+    d.do(compute({ tid: 2, deps: [{ tid: 1, holders: [] }] }));
+    const sent = d.do(gathered(1, 1));
+    expect(d.stateOf(1)).toBe('memory');
+    expect(sent).not.toContainEqual(expect.objectContaining({ op: 'drop-data' }));
+    expect(d.stateOf(2)).toBe('executing');
+  });
+
   test('a slot stays taken until a cancelled execution has ended', () => {
     const d = executing();
     expect(d.lines(compute({ tid: 2 }))).toEqual([]);

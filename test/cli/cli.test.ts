@@ -5,6 +5,7 @@ import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { afterEach, describe, expect, it } from 'vitest';
+import { Client } from '../../src/client/client.ts';
 import { listConnectionFiles, writeActiveId } from '../../src/config/connection-file.ts';
 import { commandPath, nodePath, packageVersion } from '../../src/config/runtime.ts';
 import { lives, ownRuntimeFolder, processes, until } from '../deploy/processes.ts';
@@ -55,6 +56,7 @@ describe('help and arguments', () => {
     [['cluster', 'start']],
     [['cluster', 'ls']],
     [['cluster', 'scale']],
+    [['cluster', 'adapt']],
     [['cluster', 'stop']],
     [['cluster', 'logs']],
     [['cluster', 'dashboard']],
@@ -205,6 +207,27 @@ describe('scheduler and worker', () => {
     expect(await run.ended).toBe(0);
     expect(await workers.ended).toBe(1);
     expect(workers.err).toMatch(/The scheduler at http:\S+ is gone: ended by SIGTERM/);
+  });
+
+  it('moves what a host holds to other hosts on SIGTERM, with a nanny or without', async () => {
+    const scheduler = start(['scheduler', '--name', 'lab']);
+    await until('the scheduler', () => scheduler.out.includes('Scheduler lab'));
+    const memory = ['--threads', '1', '--memory-limit', '1 GiB'];
+    const host = start(['worker', 'lab', '--workers', '2', ...memory]);
+    const single = start(['worker', 'lab', '--no-nanny', ...memory]);
+    await using client = await Client.connect('lab');
+    await client.waitForWorkers(3, { timeout: 30 });
+    const data = await Promise.all([...Array(12).keys()].map(i => client.scatter({ i })));
+    single.process.kill('SIGTERM');
+    expect(await single.ended).toBe(0);
+    expect(await client.gather(data)).toEqual([...Array(12).keys()].map(i => ({ i })));
+    await until('it is known to be gone', async () => (await runningWorkers()) === 2);
+    start(['worker', 'lab', '--no-nanny', ...memory]);
+    await client.waitForWorkers(3, { timeout: 30 });
+    host.process.kill('SIGTERM');
+    expect(await host.ended).toBe(0);
+    expect(await client.gather(data)).toEqual([...Array(12).keys()].map(i => ({ i })));
+    await until('one worker is left', async () => (await runningWorkers()) === 1);
   });
 
   it('a supervised scheduler that is killed is started again, and its worker comes back', async () => {

@@ -14,7 +14,10 @@ import { SetupError, main, root, run, say, tail } from './steps.mjs';
 const reports = join(root, 'test-results');
 const bin = name => `node_modules/${name}`;
 
-/** Every check: a name, a command, and how its outcome is counted (default: as one). */
+/**
+ * Every check: a name, a command, and how its outcome is counted (default: as one). A count may
+ * have a `summary`, lines that are shown in any case.
+ */
 function checks(node, browser) {
   const vitest = (project, env = {}) => ({
     name: project,
@@ -43,6 +46,18 @@ function checks(node, browser) {
     { name: 'knip', command: [node, bin('knip/bin/knip.js'), '--no-progress'] },
     vitest('node'),
     vitest('browser'),
+    {
+      name: 'chaos',
+      command: [
+        node,
+        'test/chaos/main.ts',
+        '--minutes',
+        '2',
+        '--report',
+        join(reports, 'chaos.json')
+      ],
+      count: () => JSON.parse(readFileSync(join(reports, 'chaos.json'), 'utf8'))
+    },
     { name: 'simulation', command: [node, 'test/sim/main.ts', '--seeds', '2000'] },
     {
       name: 'python',
@@ -90,6 +105,7 @@ async function runCheck(check, env) {
   say(
     `${verdict} ${check.name.padEnd(12)} ${result.seconds.toFixed(1).padStart(7)} s   ${numbers}`
   );
+  for (const line of counts.summary ?? []) say(`         ${line}`);
   return counts;
 }
 

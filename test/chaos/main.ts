@@ -6,7 +6,7 @@
  *
  * The seed fixes which faults come in which order and what is submitted; what a fault meets depends
  * on the machine. `--faults kill-worker,scale` takes only some of them, `--no-network` leaves the
- * namespaces out, `--report FILE` writes the counts of the summary as JSON.
+ * namespaces out, `--report FILE` writes counts and summary as JSON.
  */
 import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
@@ -62,7 +62,8 @@ async function play(): Promise<void> {
   await Promise.all(loads.map(load => load.finish(END_LIMIT_MS)));
   const [first] = loads;
   if (first !== undefined) {
-    for (const text of await leftAtRest(setting, first.connection, REST_LIMIT_MS)) tally.fail(text);
+    for (const text of await leftAtRest(setting, first.connection, REST_LIMIT_MS))
+      tally.fail('rest', text);
   }
   for (const load of loads) await load.close();
 }
@@ -79,7 +80,7 @@ async function injectFaults({ setting, loads, tally, rng }: Scene, end: number):
       const details = fault.inject({ setting, loads, tally, rng: own });
       if (details !== null) tally.fault(fault.name, details);
     } catch (error) {
-      tally.fail(`fault ${fault.name} could not be injected: ${(error as Error).stack}`);
+      tally.fail('sound', `fault ${fault.name} could not be injected: ${(error as Error).stack}`);
     }
   }
 }
@@ -99,16 +100,19 @@ async function bringBack(): Promise<void> {
       setting.restartIdleHosts();
     }
   }
-  tally.fail('the workers did not come back');
+  tally.fail('rest', 'the workers did not come back');
 }
 
 function finish(): void {
   for (const line of setting.readLog().split('\n')) {
-    if (DEFECT.test(line)) tally.fail(`in the log: ${line}`);
+    if (DEFECT.test(line)) tally.fail('sound', `in the log: ${line}`);
   }
   const failed = tally.failures.length > 0;
-  console.log(`\nchaos, seed ${seed}`);
-  for (const line of tally.summary(setting.skipped)) console.log(`  ${line}`);
+  const summary = [
+    `chaos, seed ${seed}`,
+    ...tally.summary(setting.skipped).map(text => `  ${text}`)
+  ];
+  console.log(`\n${summary.join('\n')}`);
   if (failed) {
     console.log(`  failures: ${tally.failures.length}, the first:`);
     for (const text of tally.failures.slice(0, 5)) console.log(`    ${text}`);
@@ -117,9 +121,10 @@ function finish(): void {
   }
   setting.clear(failed || values.keep);
   if (values.report !== undefined) {
-    const counts = { right: tally.right, wrong: tally.wrongs, lost: tally.losts };
-    writeFileSync(values.report, JSON.stringify({ ...counts, failures: tally.failures }));
+    writeFileSync(values.report, JSON.stringify({ ...tally.counts(), summary }));
   }
+  const { passed, failed: broken } = tally.counts();
+  console.log(`${passed} passed, ${broken} failed`);
   process.exit(failed ? 1 : 0);
 }
 
@@ -130,13 +135,13 @@ for (const name of ['SIGINT', 'SIGTERM'] as const) {
   });
 }
 for (const name of ['uncaughtException', 'unhandledRejection'] as const) {
-  process.on(name, error => tally.fail(`nobody caught: ${(error as Error).stack}`));
+  process.on(name, error => tally.fail('sound', `nobody caught: ${(error as Error).stack}`));
 }
 try {
   await play();
 } catch (error) {
-  tally.fail(`the run broke: ${(error as Error).stack}`);
+  tally.fail('sound', `the run broke: ${(error as Error).stack}`);
   setting.heal();
 }
-for (const text of await setting.end()) tally.fail(`left behind: ${text}`);
+for (const text of await setting.end()) tally.fail('left', `left behind: ${text}`);
 finish();

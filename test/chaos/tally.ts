@@ -1,5 +1,12 @@
 /** What happened in a chaos run, counted, and what must not have happened, in words. */
 
+/**
+ * What a run checks: results are right; all of them came; the cluster came to rest; nothing was
+ * left behind; no process met a defect of ours, this one included.
+ */
+const CHECKS = ['right', 'complete', 'rest', 'left', 'sound'] as const;
+export type Check = (typeof CHECKS)[number];
+
 /** Failures that are written out in full. */
 const SHOWN = 20;
 
@@ -15,6 +22,7 @@ export class Tally {
   readonly explained = new Map<string, number>();
   private readonly refusals = new Map<string, number>();
   readonly failures: string[] = [];
+  private readonly failed = new Set<Check>();
   private readonly start = Date.now();
   private readonly print: (line: string) => void;
 
@@ -35,18 +43,24 @@ export class Tally {
 
   wrong(id: string, what: string): void {
     this.wrongs++;
-    this.fail(`WRONG ${id}: ${what}`);
+    this.fail('right', `WRONG ${id}: ${what}`);
   }
 
   lose(id: string, what: string): void {
     this.losts++;
-    this.fail(`LOST ${id}: ${what}`);
+    this.fail('complete', `LOST ${id}: ${what}`);
   }
 
   /** Something that must not have happened, or must not be there any more. */
-  fail(text: string): void {
+  fail(check: Check, text: string): void {
+    this.failed.add(check);
     this.failures.push(text);
     if (this.failures.length <= SHOWN) this.note(text);
+  }
+
+  /** How many of the checks held. */
+  counts(): { passed: number; failed: number } {
+    return { passed: CHECKS.length - this.failed.size, failed: this.failed.size };
   }
 
   /** A future ended with an error, for this reason. */

@@ -20,7 +20,7 @@ import type { Connection } from '../comm/connection.ts';
 import { DataPool } from '../comm/data.ts';
 import { Requester } from '../comm/rpc.ts';
 import { dial } from '../comm/websocket.ts';
-import { isGoneForGood } from '../config/connection-file.ts';
+import { isGoneForGood, isSupervised } from '../config/connection-file.ts';
 import { versionError } from '../comm/refusal.ts';
 import { ownVersions, packageVersion } from '../config/runtime.ts';
 import { CLOSE, LIMITS, PROTOCOL_VERSION } from '../protocol/limits.ts';
@@ -141,9 +141,24 @@ export class Session {
   /** Connects and says hello. Rejects with an error that names the address and the cause. */
   static async open(options: SessionOptions): Promise<Session> {
     const session = new Session(options);
-    await session.connect();
+    await session.connectFirst();
     session.connection?.keepsAlive(false);
     return session;
+  }
+
+  /** A scheduler that is being started again is waited for. */
+  private async connectFirst(): Promise<void> {
+    const { address, timeoutMs } = this.options;
+    const until = performance.now() + (timeoutMs ?? LIMITS.handshakeMs);
+    for (;;) {
+      try {
+        return await this.connect();
+      } catch (error) {
+        const again = error instanceof CommClosedError && isSupervised(address);
+        if (!again || performance.now() > until) throw error;
+        await new Promise(resolve => setTimeout(resolve, REDIAL_MS));
+      }
+    }
   }
 
   /** Dials and registers; resolves when the scheduler has said hello. */

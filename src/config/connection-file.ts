@@ -210,3 +210,9 @@ export function writeActiveId(id: string | null): void {
   writeFileSync(draft, `${id}\n`, { mode: 0o600 });
   renameSync(draft, activeClusterPath());
 }
+
+/** Whether somebody on this host starts the scheduler of this address again when it dies. */
+export function isSupervised(address: string): boolean {
+  const file = listConnectionFiles().find(one => one.address === address);
+  return file?.supervisor !== undefined && processLives(file.supervisor);
+}

@@ -6,6 +6,8 @@ import { Client } from '../../src/client/client.ts';
 import type { Future } from '../../src/client/future.ts';
 import { fireAndForget } from '../../src/client/lasting.ts';
 import { LocalCluster } from '../../src/deploy/local.ts';
+import { readJournal } from '../../src/scheduler/journal/frames.ts';
+import type { JournalRecord } from '../../src/scheduler/journal/records.ts';
 import { listConnectionFiles } from '../../src/config/connection-file.ts';
 import { familyOf, ownRuntimeFolder, until } from './processes.ts';
 
@@ -170,9 +172,12 @@ describe('a scheduler that is killed', () => {
       await client.close();
     }
     const [segment] = readdirSync(journal).filter(name => name.startsWith('journal-'));
-    await until('the history is written', () =>
-      readFileSync(join(journal, segment as string)).includes('history')
-    );
+    await until('the history is written', () => {
+      const path = join(journal, segment as string);
+      const records = readJournal(readFileSync(path), path).records as JournalRecord[];
+      const steps = records.flatMap(record => (record.op === 'history' ? record.story : []));
+      return steps.some(step => step.key === key && step.finish === 'memory');
+    });
     const killed = Date.now();
     process.kill(familyOf(process.pid).scheduler, 'SIGKILL');
     await until('all that was forgotten has run', () => counts().size === 61);

@@ -153,6 +153,17 @@ describe('a scheduler in place of another', () => {
     expect(h.states('a-1', 'b-1', 'c-1', 'x-1')).toEqual(Array(4).fill('memory'));
   });
 
+  it('gives nothing even to the holder of all inputs while it holds back', () => {
+    const old = before();
+    const h = successor(2);
+    const holder = [1, 2].find(id => old.state.workers.get(id)?.hasWhat.has(old.task('b-1')));
+    comeBack(h, old, holder as number);
+    say(h, 'c', old.resume('c'));
+    expect(h.states('b-1', 'c-1')).toEqual(['memory', 'no-worker']);
+    comeBack(h, old, 3 - (holder as number));
+    expect(h.states('c-1')).toEqual(['processing']);
+  });
+
   it('takes a value that comes late in place of the run that it has begun', () => {
     const old = before();
     const h = successor(0);

@@ -24,6 +24,7 @@ const LOOK_AT = 20;
 
 /** A worker, `queued` (room must come first), or null (no worker may run it). */
 export function decideWorker(state: SchedulerState, task: Task): WorkerRecord | 'queued' | null {
+  if (state.recovery.holding) return null;
   const already = state.recovery.running.size === 0 ? null : whereItRuns(state, task);
   if (already !== null) return already;
   const { workers, resources } = task.demands;

@@ -68,6 +68,8 @@ export class Recovery {
   group: TaskGroup | null = null;
   /** Workers that run a task already, by its key: it goes there. */
   readonly running = new Map<string, WorkerRecord>();
+  /** Tasks that were given to such a worker: they are not moved. */
+  readonly goingOn = new Set<Task>();
   /** RECOVERED; its number of a key is the task's. */
   client: ClientRecord | null = null;
 }
@@ -229,6 +231,7 @@ export function whereItRuns(state: SchedulerState, task: Task): WorkerRecord | n
   const worker = state.recovery.running.get(task.key);
   if (worker === undefined || !state.runningWorkers.has(worker)) return null;
   state.recovery.running.delete(task.key);
+  state.recovery.goingOn.add(task);
   return worker;
 }
 
@@ -255,6 +258,7 @@ export function tickRecovery(state: SchedulerState, removeClient: (id: string) =
     if (recovery.client !== null) removePseudoClient(state, recovery.client);
     recovery.client = null;
     recovery.running.clear();
+    recovery.goingOn.clear();
     recovery.keepUntil = Infinity;
   }
   giveUpAwaited(state);

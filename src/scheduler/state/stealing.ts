@@ -177,9 +177,12 @@ class Round {
   private sort(victim: Side): void {
     const executing = new Set(victim.worker.executing);
     const { byTask } = this.state.stealing;
+    const { goingOn } = this.state.recovery;
     for (const task of victim.worker.processing) {
       if (this.left-- <= 0) break;
       if (task.longRunning || byTask.has(task) || executing.has(task.id)) continue;
+      // Begun under the scheduler before: it takes that execution over.
+      if (goingOn.has(task)) continue;
       const level = stealLevel(this.state, task);
       if (level === null) continue;
       const tasks = victim.levels[level];

@@ -378,6 +378,19 @@ describe('large messages', () => {
   });
 });
 
+it('a task that takes down the worker that holds its input fails in the end, too', () => {
+  const h = setup([1], { allowedFailures: 1 });
+  h.submit('c', { 'a-1': [], 'x-1': ['a-1'] });
+  for (const worker of [1, 2]) {
+    h.finish('a-1');
+    expect(h.on('x-1')).toBe(worker);
+    h.lose(worker);
+    h.worker();
+  }
+  expect(h.states('x-1')).toEqual(['erred']);
+  expect(h.task('x-1').error?.code).toBe('KILLED_WORKER');
+});
+
 describe('an input that was cancelled before', () => {
   it('fails the task, also when it is tried again: it never runs without it', () => {
     const h = setup();

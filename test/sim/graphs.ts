@@ -109,7 +109,7 @@ function behaviourOf(key: string, retries: number, duration: number, span: numbe
   else if (odd < 0.13) behaviour.secedes = true;
   else if (odd < 0.15) behaviour.reschedules = 1;
   else if (odd < 0.16) behaviour.exits = true;
-  else if (odd < 0.17) behaviour.kills = rng.integer(1, 2);
+  else if (odd < 0.17) behaviour.kills = rng.pick([1, 2, NEVER]);
   else if (odd < 0.2) behaviour.duration = 600;
   return behaviour;
 }

@@ -70,7 +70,8 @@ export class Ledger {
     this.cluster.lossy = true;
     const worker = this.state.workers.get(event.worker);
     for (const task of worker?.processing ?? []) {
-      if (!event.expected) this.deaths.set(task.key, (this.deaths.get(task.key) ?? 0) + 1);
+      const ran = event.executing?.tids.includes(task.id) ?? true;
+      if (ran && !event.expected) this.deaths.set(task.key, (this.deaths.get(task.key) ?? 0) + 1);
       if (task.deps.every(dep => dep.whoHas !== worker)) this.freed.push(task);
     }
     this.freed.sort((a, b) => (runsBefore(a, b) ? -1 : 1));

@@ -106,10 +106,10 @@ export const MUTANTS: readonly Mutant[] = [
     replace: ``
   },
   {
-    name: 'a killed task that is wanted again is not run',
-    file: `${WORKER}/handlers.ts`,
-    find: `core.recommend(task, unwanted ? 'rescheduled' : 'waiting');`,
-    replace: `core.recommend(task, 'rescheduled');`
+    name: 'deaths of workers are not counted: a task takes down one after the other',
+    file: `${SCHEDULER}/worker-events.ts`,
+    find: `++task.suspicious > state.options.allowedFailures`,
+    replace: `task.suspicious > state.options.allowedFailures`
   },
   {
     name: 'a worker hands out its resources and does not get them back',

@@ -82,6 +82,7 @@ export class SimNanny {
   }
 
   private ended(worker: SimWorker, said: string | null): void {
+    const ran = worker.executor.running();
     this.world.after(this.world.soon(3), () => {
       const { name, pid } = worker.setup;
       if (this.processes.get(name) === worker) this.processes.delete(name);
@@ -93,7 +94,8 @@ export class SimNanny {
         startError: null,
         said,
         kernelKilled: false,
-        lastLines: []
+        lastLines: [],
+        executing: { tids: ran.map(task => task.tid), runIds: ran.map(task => task.runId) }
       };
       this.tell({ type: 'worker-exited', name, end });
     });

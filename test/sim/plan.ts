@@ -52,7 +52,7 @@ export function makePlan(rng: Rng, names: readonly string[]): Plan {
     faults: rng.integer(0, 6),
     loss: often(0.25, 0.004),
     busy: often(0.5, 0.2),
-    lies: often(0.25, 0.15),
+    lies: often(0.35, 0.2),
     torn: often(0.4, 0.08),
     scheduler: {
       ...DEFAULT_OPTIONS,

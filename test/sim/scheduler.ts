@@ -101,11 +101,14 @@ export class SimScheduler {
       this.exits.delete(pid);
       this.workers.delete(id);
       const expected = exit?.expected ?? false;
+      const { tids, runIds } = exit ?? {};
+      const known = tids !== undefined && runIds !== undefined;
       this.apply({
         type: 'remove-worker',
         worker: id,
         reason: exit?.reason ?? linkReason,
-        expected
+        expected,
+        ...(known ? { executing: { tids, runIds } } : {})
       });
     };
     const early = this.exits.get(pid);

@@ -175,7 +175,9 @@ function becomeMemory(state: SchedulerState, task: Task): void {
 function dependentsLose(state: SchedulerState, task: Task): void {
   for (const dependent of smallList(task.dependents)) {
     if (dependent.state === 'waiting') dependent.waitingOn++;
-    else if (isActive(dependent.state)) recommend(state, dependent, 'waiting');
+    // One that is about to fail does so: a task that takes down the worker of its own inputs, too.
+    else if (isActive(dependent.state) && dependent.recommended !== 'erred')
+      recommend(state, dependent, 'waiting');
   }
 }
 

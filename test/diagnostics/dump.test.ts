@@ -59,7 +59,7 @@ describe('a dump', () => {
     }
     const summary = await taskloom('dump', 'show', file);
     expect(summary).toContain('Cluster dumped (local, http://');
-    expect(summary).toMatch(/Workers: 2\n {2}worker-0 \(http:.*running, 1 threads/);
+    expect(summary).toMatch(/Workers: 2\n(.*\n)? {2}worker-0 \(http:.*running, 1 threads/);
     expect(summary).toMatch(/the-stuck: cannot run now/);
     expect(summary).toMatch(/Failed: 1\n {2}the-failure: Error: no luck/);
     expect(summary).toContain('Clients: me (');

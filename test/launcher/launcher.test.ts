@@ -179,13 +179,29 @@ describe('events', () => {
   it('keep an own cluster that was killed, with the reason', async () => {
     const { id } = await create();
     const events = new Events(client);
-    const { scheduler } = familyOf(launcher.pid as number);
-    process.kill(scheduler, 'SIGKILL');
+    const { nanny } = familyOf(launcher.pid as number);
+    process.kill(nanny, 'SIGKILL');
     const { clusters } = await events.until('it has ended', event => {
       return event.clusters[0]?.state === 'ended';
     });
     expect(clusters[0]?.id).toBe(id);
-    expect(clusters[0]?.reason).toMatch(/scheduler ended: killed by SIGKILL/);
+    expect(clusters[0]?.reason).toMatch(/nanny ended \(killed by SIGKILL\)/);
+    events.close();
+  });
+
+  it('keep a cluster whose scheduler was killed: it is there again', async () => {
+    const { id } = await create();
+    const { scheduler } = familyOf(launcher.pid as number);
+    process.kill(scheduler, 'SIGKILL');
+    await until('another serves', () => {
+      const [file] = listConnectionFiles();
+      return file !== undefined && file.pid !== scheduler && file.restarting === undefined;
+    });
+    const events = new Events(client);
+    const { clusters } = await events.until('its workers are back', event => {
+      return event.clusters[0]?.workers.running === 1;
+    });
+    expect(clusters[0]).toMatchObject({ id, state: 'running' });
     events.close();
   });
 

@@ -58,7 +58,8 @@ function checks(node, browser) {
       ],
       count: () => JSON.parse(readFileSync(join(reports, 'chaos.json'), 'utf8'))
     },
-    { name: 'simulation', command: [node, 'test/sim/main.ts', '--seeds', '2000'] },
+    { name: 'simulation', command: [node, 'test/sim/main.ts', '--seeds', '20000'] },
+    { name: 'mutants', command: [node, 'test/sim/mutants.ts', '--quick'] },
     {
       name: 'python',
       command: [python, '-m', 'pytest', `--junit-xml=${join(reports, 'python.xml')}`],

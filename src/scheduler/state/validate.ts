@@ -325,6 +325,7 @@ function checkCounts(state: SchedulerState): void {
 export function isEmpty(state: SchedulerState): boolean {
   let held = 0;
   for (const worker of state.workers.values()) held += worker.hasWhat.size + worker.processing.size;
-  if (state.datasets.size > 0 || state.pseudoClients.size > 0) return false;
+  if (state.datasets.size > 0) return false;
+  for (const { bindings } of state.pseudoClients.values()) if (bindings.size > 0) return false;
   return state.tasks.size === 0 && state.functions.size === 0 && held === 0;
 }

@@ -83,6 +83,12 @@ export interface SchedulerOptions
   onWorkers?: (count: number) => void;
 }
 
+/**
+ * How long values that cannot be computed again are awaited from a worker that nobody saw end: its
+ * link broke, or it fell silent behind a network that failed.
+ */
+const RETURN_MS = 5000;
+const RETURN_SILENT_MS = 60_000;
 /** How long the nanny's report of a vanished worker is awaited. */
 const EXIT_REPORT_MS = 1000;
 const TICK_MS = 250;
@@ -517,7 +523,8 @@ export class Scheduler {
             requester.fail(`Worker ${first.name} is gone: ${reason}.`);
             // Its process may be there still, holding memory for nobody.
             if (code === CLOSE.unresponsive && link.givenUp === null) this.restartSilent(first);
-            void this.workerGone(id, first, reason);
+            const silent = code === CLOSE.unresponsive;
+            void this.workerGone(id, first, reason, silent);
           }
         };
       }
@@ -537,7 +544,8 @@ export class Scheduler {
   private async workerGone(
     id: number,
     register: RegisterWorker,
-    linkReason: string
+    linkReason: string,
+    silent: boolean
   ): Promise<void> {
     if (!this.workers.has(id)) return;
     const exit = await this.exitReport(register);
@@ -557,7 +565,15 @@ export class Scheduler {
     if (this.closing !== null) return;
     this.log.add(expected ? 'info' : 'warn', `worker ${register.name} is gone: ${reason}`);
     this.feed.workerLeft(id, exit?.reason ?? linkReason);
-    this.apply({ type: 'remove-worker', worker: id, reason, expected, ...executingOf(exit) });
+    const mayReturn = exit !== null || leaving ? 0 : silent ? RETURN_SILENT_MS : RETURN_MS;
+    this.apply({
+      type: 'remove-worker',
+      worker: id,
+      reason,
+      expected,
+      mayReturn,
+      ...executingOf(exit)
+    });
     this.options.onWorkers?.(this.state.workers.size);
   }
 

@@ -219,6 +219,40 @@ describe('a scheduler in place of another', () => {
     expect(h.states('a-1', 'b-1')).toEqual(['processing', 'waiting']);
   });
 
+  it('awaits scattered data of a worker whose link broke, and loses it only when it stays away', () => {
+    for (const returns of [true, false]) {
+      const h = new Harness({ epoch: 'same' });
+      const id = h.worker();
+      h.worker();
+      h.client('c');
+      h.scatter('c', 'data', id);
+      h.submit('c', { 'y-1': ['data'] });
+      const { facts } = h.state.workers.get(id)!;
+      const { id: tid, nbytes, type } = h.task('data');
+      h.handle({
+        type: 'remove-worker',
+        worker: id,
+        reason: 'its link broke',
+        expected: false,
+        mayReturn: 5000
+      });
+      h.now += 4000;
+      h.handle({ type: 'tick' });
+      expect(h.states('data', 'y-1')).toEqual(['released', 'waiting']);
+      if (returns) {
+        const columns = { tids: [tid], keys: ['data'], nbytes: [nbytes], types: [type] };
+        const held = { epoch: 'same', ...columns, running: [] };
+        h.handle({ type: 'add-worker', worker: h.state.nextWorker, facts, held });
+      }
+      h.now += 4000;
+      h.handle({ type: 'tick' });
+      expect(h.states('data', 'y-1')).toEqual(
+        returns ? ['memory', 'processing'] : ['erred', 'erred']
+      );
+      if (!returns) expect(h.task('data').error?.message).toMatch(/data was scattered/);
+    }
+  });
+
   it('reports scattered data lost that no worker brings, and all that stands on it', () => {
     const old = new Recorded({ epoch: 'old' });
     const worker = old.worker();

@@ -45,6 +45,9 @@ function sentence(state: SchedulerState, task: Task): string {
     case 'waiting':
       return waiting(state, task);
     case 'released':
+      if (state.recovery.awaited.has(task)) {
+        return 'awaited: the link to the worker that held it broke. If it does not come back, the value is lost.';
+      }
       return 'not being computed: nobody asks for it now; it is kept because other tasks could need it again.';
     case 'forgotten':
       return 'forgotten.';

@@ -19,7 +19,7 @@ import { smallAdd } from '../../base/small-set.ts';
 import type { ErrorRecord } from '../../protocol/messages.ts';
 import { bind, pseudoClient, removePseudoClient, tellState, unbind } from './clients.ts';
 import type { ClientRecord } from './clients.ts';
-import { lostAtRestartRecord } from './failures.ts';
+import { lostAtRestartRecord, lostRecord } from './failures.ts';
 import type { SchedulerState } from './state.ts';
 import { TaskGroup, isActive } from './tasks.ts';
 import type { Demands, Task, TaskSpec } from './tasks.ts';
@@ -248,6 +248,13 @@ export function awaitKey(state: SchedulerState, key: string, foreign: boolean): 
   return task;
 }
 
+/** Its holder's link broke: what cannot be computed again is lost only when that does not come back. */
+export function awaitValue(state: SchedulerState, task: Task, within: number): void {
+  const last = task.state === 'memory' && task.whoHas === null;
+  if (!last || task.fn !== null || isUnclaimed(state, task)) return;
+  state.recovery.awaited.set(task, state.now + within);
+}
+
 /** Time passes: away clients and values that nobody wants are given up, awaited keys are lost. */
 export function tickRecovery(state: SchedulerState, removeClient: (id: string) => void): void {
   const { recovery, now } = state;
@@ -268,7 +275,8 @@ export function tickRecovery(state: SchedulerState, removeClient: (id: string) =
 export function giveUpAwaited(state: SchedulerState): void {
   if (state.recovery.holding) return;
   for (const [task, until] of state.recovery.awaited) {
-    if (state.now >= until) failWith(state, task, lostAtRestartRecord(task));
+    const late = isBare(state, task) ? lostAtRestartRecord : lostRecord;
+    if (state.now >= until) failWith(state, task, late(task));
     if (state.now >= until || task.state !== 'released') state.recovery.awaited.delete(task);
   }
 }

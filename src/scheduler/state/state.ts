@@ -87,7 +87,8 @@ export type SchedulerEvent =
   | { type: 'add-worker'; worker: number; facts: WorkerFacts; held?: HeldValues }
   /**
    * `expected`: asked for, so that what it executed is not to blame. `executing`: what it executed,
-   * when that is known for certain.
+   * when that is known for certain. `mayReturn`: ms in which the process may be back with its
+   * values, when nobody has seen it end.
    */
   | {
       type: 'remove-worker';
@@ -95,6 +96,7 @@ export type SchedulerEvent =
       reason: string;
       expected: boolean;
       executing?: Executing;
+      mayReturn?: number;
     }
   /** A client that is `away` is back. */
   | { type: 'add-client'; client: string; name: string; weight?: number }
@@ -235,13 +237,7 @@ export class SchedulerState {
       case 'add-worker':
         return addWorker(this, event.worker, event.facts, event.held ?? null);
       case 'remove-worker':
-        return removeWorker(
-          this,
-          event.worker,
-          event.reason,
-          event.expected,
-          event.executing ?? null
-        );
+        return removeWorker(this, event);
       case 'add-client':
         return addClient(this, event.client, event.name, event.weight ?? 1);
       case 'client-lost':

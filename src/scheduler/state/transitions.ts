@@ -321,8 +321,9 @@ function erredForgotten(state: SchedulerState, task: Task): void {
 export function replicaLost(state: SchedulerState, task: Task): void {
   if (task.state !== 'memory' || smallFirst(task.whoHas) !== null) return;
   if (isUnclaimed(state, task)) releaseRecovered(state, task);
-  else if (task.fn === null) failWith(state, task, lostRecord(task));
-  else recommend(state, task, 'released');
+  else if (task.fn === null && !state.recovery.awaited.has(task)) {
+    failWith(state, task, lostRecord(task));
+  } else recommend(state, task, 'released');
 }
 
 /** Exported for docs/states.md, which a test compares with it. */

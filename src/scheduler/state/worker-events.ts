@@ -13,10 +13,10 @@ import type {
 } from '../../protocol/messages.ts';
 import { killedRecord } from './failures.ts';
 import { markLongRunning, validWorkers } from './placement.ts';
-import { adopt, giveUpAwaited } from './recovery.ts';
+import { adopt, awaitValue, giveUpAwaited } from './recovery.ts';
 import type { HeldValues } from './recovery.ts';
 import { addReplica, arrivalFailed, removeReplica, replicaCame } from './replicas.ts';
-import type { Executing, SchedulerState } from './state.ts';
+import type { Executing, SchedulerEvent, SchedulerState } from './state.ts';
 import { stealResponse } from './stealing.ts';
 import { runsBefore } from './tasks.ts';
 import type { Task } from './tasks.ts';
@@ -100,11 +100,9 @@ export function setRunning(state: SchedulerState, worker: WorkerRecord, running:
 
 export function removeWorker(
   state: SchedulerState,
-  id: number,
-  reason: string,
-  expected: boolean,
-  executing: Executing | null
+  event: Extract<SchedulerEvent, { type: 'remove-worker' }>
 ): void {
+  const { worker: id, reason, expected, executing = null, mayReturn = 0 } = event;
   const worker = state.workers.get(id);
   if (worker === undefined) return;
   state.workers.delete(id);
@@ -130,6 +128,7 @@ export function removeWorker(
   }
   for (const task of [...worker.hasWhat].reverse()) {
     removeReplica(state, task, worker);
+    if (mayReturn > 0) awaitValue(state, task, mayReturn);
     replicaLost(state, task);
   }
 }

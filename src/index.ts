@@ -23,4 +23,6 @@ export type { LocalClusterOptions } from './deploy/local.ts';
 export type { AdaptOptions } from './deploy/api.ts';
 export { progress } from './kernel/progress.ts';
 export type { ProgressOptions } from './kernel/progress.ts';
+export { ArrowData, NdArray } from './serialize/arrays.ts';
+export type { NdItems } from './serialize/arrays.ts';
 export * from './base/errors.ts';

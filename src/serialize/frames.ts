@@ -7,7 +7,7 @@ import { ProtocolError } from '../base/errors.ts';
 import type { Family, Serialized } from './value.ts';
 
 const MAGIC = 0xd7;
-const FAMILIES: readonly Family[] = ['plain', 'js'];
+const FAMILIES: readonly Family[] = ['plain', 'js', 'pickle', 'ndarray', 'arrow'];
 const WIDE = 0x80;
 
 /** One buffer that holds all frames. */

@@ -1,10 +1,10 @@
 /**
  * Values on the wire: what a task's arguments, results and scattered data become, and back.
  *
- * Two families. `plain` is msgpack that Python reads too: null, booleans, numbers, strings,
- * Uint8Array, arrays, objects with string keys. `js` is everything else a structured value can hold,
- * functions and instances of users' classes included; see docs/values.md. The family is found out
- * while writing.
+ * `plain` is msgpack that Python reads too: null, booleans, numbers, strings, Uint8Array, arrays,
+ * objects with string keys. `ndarray` and `arrow` (arrays.ts) are read by both, too. `js` is
+ * everything else a structured value can hold, functions and instances of users' classes included;
+ * see docs/values.md. The family is found out while writing. `pickle` is Python's own: opaque here.
  *
  * Frames never alias the user's memory. What cannot travel is refused with the path to it.
  */
@@ -13,6 +13,7 @@ import { Encoder } from './encode.ts';
 import type { EncodeHooks } from './encode.ts';
 import { explain, writeWithCode } from './capture.ts';
 import type { Written } from './capture.ts';
+import { readArray, writeArray } from './arrays.ts';
 import { decodePlain } from './decode.ts';
 import { decodeWithCode, loadImports } from './rebuild.ts';
 import type { Place } from './refusal.ts';
@@ -20,8 +21,8 @@ import type { Place } from './refusal.ts';
 export { packFrames, unpackFrames } from './frames.ts';
 export { sizeOf } from './size.ts';
 
-/** Wire names of the families this room writes. */
-export type Family = 'plain' | 'js';
+/** Wire names of the families. */
+export type Family = 'plain' | 'js' | 'pickle' | 'ndarray' | 'arrow';
 
 /** One serialised value: frames[0] is the head (msgpack), the others are raw buffers. */
 export interface Serialized {
@@ -69,6 +70,8 @@ export function serializeValueAsync(
   value: unknown,
   options?: SerializeOptions
 ): Serialized | Promise<Serialized> {
+  const array = typeof value === 'object' && value !== null ? writeArray(value) : null;
+  if (array !== null) return array;
   // A getter of the user's may serialise something itself: the inner call gets its own encoder.
   const encoder = spare ?? new Encoder();
   spare = undefined;
@@ -100,6 +103,15 @@ function placeOf(value: unknown, options: SerializeOptions | undefined): Place {
   };
 }
 
+/** Why a value of Python's own family cannot be read here, and what to do. */
+export function foreign(what: string): string {
+  return (
+    `${what} is of family pickle, which only Python reads. Let the Python task return plain data ` +
+    `(None, bool, int, float, str, bytes, lists, dicts with str keys), a numpy array or an Arrow ` +
+    `table, or convert it in a Python task in between.`
+  );
+}
+
 /** How to read a value that holds functions. */
 export interface DeserializeOptions {
   /** The directory their imports are resolved from; the working directory unless given. */
@@ -117,7 +129,10 @@ export function deserializeValue(
 ): unknown {
   const head = serialized.frames[0];
   if (head === undefined) throw new ProtocolError('A serialised value has no frames.');
-  if (serialized.family === 'plain') return decodePlain(head);
+  const { family } = serialized;
+  if (family === 'plain') return decodePlain(head);
+  if (family === 'ndarray' || family === 'arrow') return readArray(serialized);
+  if (family === 'pickle') throw new SerializationError(foreign('This value'));
   const root = options?.root ?? process.cwd();
   return decodeWithCode(serialized.frames, resolve === undefined ? { root } : { root, resolve });
 }
@@ -129,7 +144,7 @@ export async function deserializeValueAsync(
   options?: DeserializeOptions
 ): Promise<unknown> {
   const head = serialized.frames[0];
-  if (serialized.family !== 'plain' && head !== undefined) {
+  if (serialized.family === 'js' && head !== undefined) {
     await loadImports(head, options?.root ?? process.cwd());
   }
   return deserializeValue(serialized, resolve, options);

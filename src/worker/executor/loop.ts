@@ -468,7 +468,7 @@ function decodeValue(
   root: string,
   resolve?: (index: number) => unknown
 ): unknown {
-  if (value.family === 'plain') return deserializeValue(value);
+  if (value.family !== 'js') return deserializeValue(value);
   return decodeWithCode(value.frames, resolve === undefined ? { root } : { root, resolve });
 }
 

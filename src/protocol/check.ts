@@ -29,7 +29,10 @@ const SHAPES: Record<string, Shape> = {
     fields: { protocol: 'number', client: 'text', name: 'text' },
     optional: { weight: 'number' }
   },
-  'register-function': { fields: { fn: 'number', hash: 'text', name: 'text', blob: 'bytes' } },
+  'register-function': {
+    fields: { fn: 'number', hash: 'text', name: 'text', blob: 'bytes' },
+    optional: { language: 'text' }
+  },
   'release-functions': { fields: { fns: 'numbers' } },
   // Its columns are checked against each other where the graph is taken in.
   'update-graph': {
@@ -86,6 +89,7 @@ const SHAPES: Record<string, Shape> = {
       types: 'texts',
       running: 'texts'
     },
+    optional: { languages: 'map' },
     columns: ['tids', 'keys', 'nbytes', 'types']
   },
   'tasks-finished': {

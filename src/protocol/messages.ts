@@ -29,6 +29,9 @@ export interface ErrorRecord {
   worker: string;
 }
 
+/** Languages that tasks are written in. Every worker runs JavaScript. */
+export type Language = 'javascript' | 'python';
+
 /** A question and its answer, on any control link. */
 export interface RequestMessage {
   op: 'request';
@@ -64,6 +67,8 @@ export interface RegisterFunction {
   hash: string;
   name: string;
   blob: Uint8Array;
+  /** What its executor must speak. Default `javascript`. */
+  language?: Language;
 }
 
 /** The client will not use these functions again (tasks that do keep them alive). */
@@ -273,6 +278,8 @@ export interface RegisterWorker {
   /** 0 = no limit. */
   memoryLimit: number;
   resources: Record<string, number>;
+  /** Languages that it runs beside JavaScript, and their versions; absent = none. */
+  languages?: Partial<Record<Language, string>>;
   /** Id of the nanny that watches it, or ''. */
   nanny: string;
   version: string;
@@ -446,6 +453,8 @@ export interface Functions {
   names: string[];
   hashes: string[];
   blobs: Uint8Array[];
+  /** Absent: all are JavaScript. */
+  languages?: Language[];
 }
 export interface ForgetFunctions {
   op: 'forget-functions';

@@ -65,7 +65,15 @@ const clientToScheduler: Examples<ClientToScheduler> = {
     }
   ],
   'register-function': [
-    { op: 'register-function', fn: 1, hash: 'a'.repeat(64), name: 'f', blob: bytes(0, 255, 128) }
+    { op: 'register-function', fn: 1, hash: 'a'.repeat(64), name: 'f', blob: bytes(0, 255, 128) },
+    {
+      op: 'register-function',
+      fn: 2,
+      hash: 'b'.repeat(64),
+      name: 'g',
+      blob: bytes(128, 5),
+      language: 'python'
+    }
   ],
   'release-functions': [{ op: 'release-functions', fns: [1, 2] }],
   'update-graph': [
@@ -179,6 +187,7 @@ const workerToScheduler: Examples<WorkerToScheduler> = {
       nthreads: 4,
       memoryLimit: 2_147_483_648,
       resources: { GPU: 2 },
+      languages: { python: '3.11.7' },
       nanny: 'nanny-7f3a09c2',
       version: '0.1.0',
       versions,
@@ -256,7 +265,15 @@ const schedulerToWorker: Examples<SchedulerToWorker> = {
     }
   ],
   functions: [
-    { op: 'functions', fns: [1], names: ['f'], hashes: ['a'.repeat(64)], blobs: [bytes(0, 255)] }
+    { op: 'functions', fns: [1], names: ['f'], hashes: ['a'.repeat(64)], blobs: [bytes(0, 255)] },
+    {
+      op: 'functions',
+      fns: [2],
+      names: ['g'],
+      hashes: ['b'.repeat(64)],
+      blobs: [bytes(128, 5)],
+      languages: ['python']
+    }
   ],
   'forget-functions': [{ op: 'forget-functions', fns: [1] }],
   'compute-tasks': [

@@ -13,6 +13,7 @@ import { validate } from '../../src/scheduler/state/validate.ts';
 import type {
   ClientToScheduler,
   ErrorRecord,
+  Language,
   SchedulerToClient,
   SchedulerToWorker,
   TaskOptions
@@ -26,6 +27,7 @@ interface SubmitOptions {
   /** Key of the running task that submits. */
   parent?: string;
   order?: number[];
+  language?: Language;
 }
 
 export class Harness {
@@ -53,7 +55,12 @@ export class Harness {
 
   worker(
     nthreads = 1,
-    more: { memoryLimit?: number; resources?: Record<string, number>; name?: string } = {}
+    more: {
+      memoryLimit?: number;
+      resources?: Record<string, number>;
+      name?: string;
+      languages?: { python?: string };
+    } = {}
   ): number {
     const worker = this.state.nextWorker;
     const facts = {
@@ -64,6 +71,7 @@ export class Harness {
       nthreads,
       memoryLimit: more.memoryLimit ?? 0,
       resources: more.resources ?? {},
+      languages: more.languages ?? {},
       nanny: ''
     };
     this.handle({ type: 'add-worker', worker, facts });
@@ -80,7 +88,7 @@ export class Harness {
     graph: Record<string, string[]>,
     options: Partial<TaskOptions> & SubmitOptions = {}
   ): void {
-    const { fn: name = 'f', argBytes = 1, wants, parent, order, ...rest } = options;
+    const { fn: name = 'f', argBytes = 1, wants, parent, order, language, ...rest } = options;
     const slot = `${client}/${name}`;
     let fn = this.functions.get(slot);
     if (fn === undefined) {
@@ -91,7 +99,8 @@ export class Harness {
         fn,
         hash: name,
         name,
-        blob: new Uint8Array(3)
+        blob: new Uint8Array(3),
+        ...(language === undefined ? {} : { language })
       };
       this.handle({ type: 'client-message', client, message });
     }

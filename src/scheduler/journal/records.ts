@@ -204,8 +204,8 @@ export function* snapshot(state: SchedulerState, at: number): Generator<JournalR
     event({ type: 'client-message', client, message });
   yield event({ type: 'add-client', client: SNAPSHOT, name: SNAPSHOT });
   for (const fn of state.functions.values()) {
-    const { id, hash, name, blob } = fn;
-    yield says(SNAPSHOT, { op: 'register-function', fn: id, hash, name, blob });
+    const { id, hash, name, blob, language } = fn;
+    yield says(SNAPSHOT, { op: 'register-function', fn: id, hash, name, blob, language });
   }
   const order = inOrder(state);
   const cids = new Map(order.map((task, i) => [task, i + 1]));
@@ -213,8 +213,8 @@ export function* snapshot(state: SchedulerState, at: number): Generator<JournalR
   for (const client of state.clients.values()) {
     const { id, name, share } = client;
     yield event({ type: 'add-client', client: id, name, weight: share.weight });
-    for (const [number, { hash, name: title, blob }] of client.functions)
-      yield says(id, { op: 'register-function', fn: number, hash, name: title, blob });
+    for (const [number, { hash, name: title, blob, language }] of client.functions)
+      yield says(id, { op: 'register-function', fn: number, hash, name: title, blob, language });
     const bindings = [...client.bindings.values()];
     yield event({
       type: 'restore-bindings',

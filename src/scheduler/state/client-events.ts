@@ -2,7 +2,13 @@
 import { ProtocolError } from '../../base/errors.ts';
 import { smallList } from '../../base/small-set.ts';
 import { LIMITS } from '../../protocol/limits.ts';
-import type { CancelKeys, ClientDesiresKeys, ClientToScheduler } from '../../protocol/messages.ts';
+import type {
+  CancelKeys,
+  ClientDesiresKeys,
+  ClientToScheduler,
+  Language,
+  RegisterFunction
+} from '../../protocol/messages.ts';
 import { bind, tellState, unbind } from './clients.ts';
 import type { ClientRecord } from './clients.ts';
 import { updateGraph } from './graph.ts';
@@ -56,7 +62,7 @@ export function clientMessage(
     case 'register-function': {
       if (message.blob.length > LIMITS.functionBytes)
         throw new ProtocolError('A function is too large.');
-      const fn = state.functionOf(message.hash, message.name, message.blob);
+      const fn = state.functionOf(message.hash, message.name, message.blob, languageOf(message));
       fn.users++;
       const before = client.functions.get(message.fn);
       client.functions.set(message.fn, fn);
@@ -99,6 +105,13 @@ export function clientMessage(
     case 'request':
       return;
   }
+}
+
+function languageOf({ language = 'javascript', name }: RegisterFunction): Language {
+  if (language === 'javascript' || language === 'python') return language;
+  throw new ProtocolError(
+    `Function ${name} is in ${JSON.stringify(language)}: known are javascript and python.`
+  );
 }
 
 function desireKeys(state: SchedulerState, client: ClientRecord, message: ClientDesiresKeys): void {

@@ -5,10 +5,11 @@
 import { formatBytes } from '../../base/bytes.ts';
 import { formatDuration } from '../../base/duration.ts';
 import { smallList } from '../../base/small-set.ts';
-import { validWorkers } from './placement.ts';
+import { isAble, validWorkers } from './placement.ts';
 import type { SchedulerState } from './state.ts';
 import { runsBefore } from './tasks.ts';
-import type { Task } from './tasks.ts';
+import type { Demands, Task } from './tasks.ts';
+import { remedy } from './warnings.ts';
 import type { WorkerRecord } from './workers.ts';
 
 /** Unfinished tasks that are looked at for what a task waits for in the end. */
@@ -148,16 +149,17 @@ function noWorker(state: SchedulerState, task: Task): string {
   if (state.workers.size === 0)
     return 'waits: this cluster has no workers. Start some (cluster.scale(n)).';
   if (validWorkers(state, task).length > 0) return 'waits for its turn.';
-  const { workers, resources } = task.demands;
+  const { workers, resources, language } = task.demands;
   const asks = [
     workers === null ? null : `one of the workers ${list(workers)}`,
-    resources === null ? null : `resources ${JSON.stringify(resources)}`
+    resources === null ? null : `resources ${JSON.stringify(resources)}`,
+    language === null ? null : 'Python executors'
   ].filter(text => text !== null);
   if (asks.length === 0) {
     return `waits: no worker is running. ${notRunning(state)} It starts when one of them goes on, or another is started.`;
   }
   const all = [...state.workers.values()];
-  const able = all.filter(worker => offers(worker, resources) && isNamed(worker, workers));
+  const able = all.filter(worker => isAble(worker, task.demands) && isNamed(worker, workers));
   if (able.length > 0) {
     const why = able.map(worker =>
       worker.status === 'paused' ? pauseOf(worker) : `${nameOf(worker)} is ${worker.status}`
@@ -166,7 +168,7 @@ function noWorker(state: SchedulerState, task: Task): string {
   }
   return (
     `cannot run now: it asks for ${asks.join(' with ')}, and none of the ${state.workers.size} workers is that.` +
-    `${nearest(all, workers, resources)} Start such a worker, or submit it without the restriction.`
+    `${nearest(all, workers, task.demands)} Start such a worker, or submit it without the restriction.`
   );
 }
 
@@ -175,20 +177,17 @@ function isNamed(worker: WorkerRecord, names: readonly string[] | null): boolean
   return names === null || [name, address, host].some(one => names.includes(one));
 }
 
-function offers(worker: WorkerRecord, resources: Readonly<Record<string, number>> | null): boolean {
-  return Object.entries(resources ?? {}).every(
-    ([name, amount]) => (worker.facts.resources[name] ?? 0) >= amount
-  );
-}
-
 /** Which part of its wish nobody meets, and what comes nearest to it. */
 function nearest(
   all: readonly WorkerRecord[],
   names: readonly string[] | null,
-  resources: Readonly<Record<string, number>> | null
+  { resources, language }: Demands
 ): string {
   if (names !== null && !all.some(worker => isNamed(worker, names))) {
     return ` No worker has such a name, address or host; there are ${list(all.map(nameOf))}.`;
+  }
+  if (language !== null && !all.some(({ facts }) => facts.languages?.[language] !== undefined)) {
+    return ` No worker has any.${remedy({ language })}`;
   }
   for (const [name, amount] of Object.entries(resources ?? {})) {
     const most = Math.max(0, ...all.map(worker => worker.facts.resources[name] ?? 0));

@@ -2,7 +2,7 @@
 import type { ErrorRecord } from '../../protocol/messages.ts';
 import type { SchedulerState } from './state.ts';
 import type { Task } from './tasks.ts';
-import { wishes } from './warnings.ts';
+import { remedy, wishes } from './warnings.ts';
 import type { WorkerRecord } from './workers.ts';
 
 function record(task: Task, code: string, message: string): ErrorRecord {
@@ -40,7 +40,7 @@ export function noWorkerRecord(state: SchedulerState, task: Task, limit: number)
     task,
     'NO_VALID_WORKER',
     `NoValidWorkerError: task ${task.key} found no worker within ${limit / 1000} s: ${why}. Start workers, or change ` +
-      `what client.with({ workers, resources }) asks for.`
+      `what client.with({ workers, resources }) asks for.${remedy(task.demands)}`
   );
 }
 

@@ -1,7 +1,7 @@
 /** A graph arrives: checked as a whole before anything changes, then made into tasks. */
 import { ProtocolError } from '../../base/errors.ts';
 import { LIMITS } from '../../protocol/limits.ts';
-import type { ErrorRecord, TaskOptions, UpdateGraph } from '../../protocol/messages.ts';
+import type { ErrorRecord, Language, TaskOptions, UpdateGraph } from '../../protocol/messages.ts';
 import { bind, tellState } from './clients.ts';
 import type { ClientRecord } from './clients.ts';
 import {
@@ -30,6 +30,7 @@ export function updateGraph(
     client,
     message,
     demands,
+    foreign: new Map(),
     wanted: message.wants === 'all' ? null : new Set(message.wants),
     failures: givenFailures(message),
     touched: []
@@ -60,8 +61,20 @@ function demandsOf(state: SchedulerState, client: ClientRecord, message: UpdateG
     timeout: options.timeout,
     workers: options.workers,
     allowOtherWorkers: options.allowOtherWorkers,
-    resources: options.resources
+    resources: options.resources,
+    language: null
   };
+}
+
+/** The same for tasks in this language, one object for all of them. */
+function inLanguage(graph: Graph, language: Language): Demands {
+  if (language === 'javascript') return graph.demands;
+  let demands = graph.foreign.get(language);
+  if (demands === undefined) {
+    demands = { ...graph.demands, language };
+    graph.foreign.set(language, demands);
+  }
+  return demands;
 }
 
 /** One graph message while it is taken in. */
@@ -69,6 +82,8 @@ interface Graph {
   readonly client: ClientRecord;
   readonly message: UpdateGraph;
   readonly demands: Demands;
+  /** Demands of tasks in other languages than JavaScript. */
+  readonly foreign: Map<Language, Demands>;
   /** null: all. */
   readonly wanted: ReadonlySet<number> | null;
   readonly failures: { at: ReadonlyMap<number, ErrorRecord>; byTask: Map<Task, ErrorRecord> };
@@ -109,9 +124,10 @@ function takeTask(state: SchedulerState, graph: Graph, i: number): void {
 
 /** What the graph says of one task; `complete` is false when an input is not known any more. */
 function specOf(
-  { client, message, demands }: Graph,
+  graph: Graph,
   i: number
 ): { spec: Omit<TaskSpec, 'id' | 'group' | 'key'>; inputs: Task[]; complete: boolean } {
+  const { client, message } = graph;
   const fn = client.functions.get(
     typeof message.fn === 'number' ? message.fn : (message.fn[i] as number)
   );
@@ -131,7 +147,7 @@ function specOf(
     argStart: message.argOffsets[i] as number,
     argEnd: message.argOffsets[i + 1] as number,
     deps: unique(inputs),
-    demands,
+    demands: inLanguage(graph, fn.language),
     order: message.order?.[i] ?? i,
     retries: message.options.retries
   };

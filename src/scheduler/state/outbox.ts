@@ -9,6 +9,7 @@ import type {
   ErrorRecord,
   FreeKeys,
   Functions,
+  Language,
   KeyInMemory,
   LostKeys,
   SchedulerToClient,
@@ -106,6 +107,10 @@ export class Outbox {
     message.names.push(fn.name);
     message.hashes.push(fn.hash);
     message.blobs.push(fn.blob);
+    if (fn.language !== 'javascript') {
+      message.languages ??= message.fns.map((): Language => 'javascript');
+      message.languages[message.fns.length - 1] = fn.language;
+    } else message.languages?.push('javascript');
   }
 
   free(worker: WorkerRecord, tid: number): void {

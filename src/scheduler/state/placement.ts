@@ -13,7 +13,7 @@ import type { ErrorRecord } from '../../protocol/messages.ts';
 import { whereItRuns } from './recovery.ts';
 import type { SchedulerState } from './state.ts';
 import { dropRequest } from './steal-requests.ts';
-import type { Task } from './tasks.ts';
+import type { Demands, Task } from './tasks.ts';
 import type { WorkerRecord } from './workers.ts';
 
 /** ms of short tasks that a worker may hold ahead, and the most tasks a thread that makes. */
@@ -27,9 +27,7 @@ export function decideWorker(state: SchedulerState, task: Task): WorkerRecord | 
   if (state.recovery.holding) return null;
   const already = state.recovery.running.size === 0 ? null : whereItRuns(state, task);
   if (already !== null) return already;
-  const { workers, resources } = task.demands;
-  const restricted =
-    workers !== null || resources !== null || inputBytes(task) > state.leastMemoryLimit;
+  const restricted = isRestricted(state, task.demands) || inputBytes(task) > state.leastMemoryLimit;
   if (!restricted && isRootish(state, task)) {
     if (state.runningWorkers.size === 0) return null;
     if (state.options.workerSaturation === Infinity) return besideNeighbour(state, task);
@@ -42,6 +40,15 @@ export function decideWorker(state: SchedulerState, task: Task): WorkerRecord | 
   if (holders.length > 1) return best(state, task, holders);
   if (valid === null) return best(state, task, state.runningWorkers);
   return valid.length === 0 ? null : best(state, task, valid);
+}
+
+/** Not every running worker may run tasks of these demands. */
+export function isRestricted(state: SchedulerState, demands: Demands): boolean {
+  if (demands.workers !== null || demands.resources !== null) return true;
+  const { language } = demands;
+  if (language === null) return false;
+  // A cluster whose workers all speak it is as good as one of JavaScript alone.
+  return !state.spoken.includes(language);
 }
 
 export function isRootish(state: SchedulerState, task: Task): boolean {
@@ -170,11 +177,12 @@ export function validWorkers(state: SchedulerState, task: Task): WorkerRecord[] 
 
 /** Workers that restrictions and resources allow; all that are able when names are only a wish. */
 function allowedWorkers(state: SchedulerState, task: Task): WorkerRecord[] {
-  const { workers: names, resources, allowOtherWorkers } = task.demands;
+  const { demands } = task;
+  const { workers: names, allowOtherWorkers } = demands;
   const able: WorkerRecord[] = [];
   const named: WorkerRecord[] = [];
   for (const worker of state.runningWorkers) {
-    if (!offers(worker, resources)) continue;
+    if (!isAble(worker, demands)) continue;
     able.push(worker);
     if (names === null || isNamed(worker, names)) named.push(worker);
   }
@@ -187,11 +195,17 @@ export function isNamed(worker: WorkerRecord, names: readonly string[]): boolean
   return names.includes(name) || names.includes(address) || names.includes(host);
 }
 
-/** Has it these amounts, whether or not they are in use? */
-export function offers(
+/** Has it the resources, and does it speak the language? */
+export function isAble(
   worker: WorkerRecord,
-  resources: Readonly<Record<string, number>> | null
+  { resources, language }: Pick<Demands, 'resources' | 'language'>
 ): boolean {
+  if (language !== null && worker.facts.languages?.[language] === undefined) return false;
+  return offers(worker, resources);
+}
+
+/** Has it these amounts, whether or not they are in use? */
+function offers(worker: WorkerRecord, resources: Readonly<Record<string, number>> | null): boolean {
   if (resources === null) return true;
   for (const name of Object.keys(resources)) {
     if ((worker.facts.resources[name] ?? 0) < (resources[name] as number)) return false;

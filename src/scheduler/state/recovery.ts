@@ -38,7 +38,8 @@ const NO_DEMANDS: Demands = {
   timeout: 0,
   workers: null,
   allowOtherWorkers: false,
-  resources: null
+  resources: null,
+  language: null
 };
 
 const NO_BYTES = new Uint8Array(0);

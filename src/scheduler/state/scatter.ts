@@ -76,7 +76,8 @@ export function scattered(state: SchedulerState, client: ClientRecord, message: 
         timeout: 0,
         workers: null,
         allowOtherWorkers: false,
-        resources: null
+        resources: null,
+        language: null
       };
       const plain = {
         fn: null,

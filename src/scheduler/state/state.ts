@@ -7,7 +7,12 @@
  * a run that was given up, a message about a forgotten task) is answered or ignored, never an error.
  */
 import { smallAdd, smallList } from '../../base/small-set.ts';
-import type { ClientToScheduler, ErrorRecord, WorkerToScheduler } from '../../protocol/messages.ts';
+import type {
+  ClientToScheduler,
+  ErrorRecord,
+  Language,
+  WorkerToScheduler
+} from '../../protocol/messages.ts';
 import { BUILT_IN_POLICIES, manageMemory } from './amm.ts';
 import type { Policy } from './amm.ts';
 import { clientMessage, loseClient, removeClient, restoreBindings } from './client-events.ts';
@@ -146,6 +151,8 @@ export class SchedulerState {
   readonly functions = new Map<string, FunctionRecord>();
   readonly workers = new Map<number, WorkerRecord>();
   readonly runningWorkers = new Set<WorkerRecord>();
+  /** Languages that all of them run, beside JavaScript. */
+  spoken: readonly Language[] = [];
   /** The same, to be looked at by position. */
   runningList: readonly WorkerRecord[] = [];
   /** The smallest memory limit of a running worker; Infinity when none has one. */
@@ -299,10 +306,15 @@ export class SchedulerState {
   // ---------------------------------------------------------------- books
 
   /** The function of this content, kept once. */
-  functionOf(hash: string, name: string, blob: Uint8Array): FunctionRecord {
+  functionOf(
+    hash: string,
+    name: string,
+    blob: Uint8Array,
+    language: Language = 'javascript'
+  ): FunctionRecord {
     let fn = this.functions.get(hash);
     if (fn === undefined) {
-      fn = new FunctionRecord(this.nextFunction++, hash, name, blob);
+      fn = new FunctionRecord(this.nextFunction++, hash, name, blob, language);
       this.functions.set(hash, fn);
     }
     return fn;

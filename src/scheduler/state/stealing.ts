@@ -16,8 +16,9 @@ import type { StealResponse } from '../../protocol/messages.ts';
 import {
   fetchTime,
   inputBytes,
+  isAble,
   isNamed,
-  offers,
+  isRestricted,
   startProcessing,
   stopProcessing
 } from './placement.ts';
@@ -261,7 +262,7 @@ class Round {
 
   /** Idle workers that tasks of these demands may run on. */
   private poolOf(demands: Demands | null): ThiefPool {
-    const restricted = demands !== null && (demands.workers !== null || demands.resources !== null);
+    const restricted = demands !== null && isRestricted(this.state, demands);
     const key = restricted ? demands : null;
     let pool = this.pools.get(key);
     if (pool === undefined) {
@@ -275,7 +276,7 @@ class Round {
 
 /** Those that the demands allow; with `allowOtherWorkers` all able ones when no named one is there. */
 function allowed(idle: readonly Side[], demands: Demands): Side[] {
-  const able = idle.filter(side => offers(side.worker, demands.resources));
+  const able = idle.filter(side => isAble(side.worker, demands));
   const { workers, allowOtherWorkers } = demands;
   if (workers === null) return able;
   const named = able.filter(side => isNamed(side.worker, workers));

@@ -4,7 +4,7 @@
  */
 import type { Share } from '../../base/fair.ts';
 import type { SmallSet } from '../../base/small-set.ts';
-import type { ErrorRecord } from '../../protocol/messages.ts';
+import type { ErrorRecord, Language } from '../../protocol/messages.ts';
 import type { Binding } from './clients.ts';
 import type { WorkerRecord } from './workers.ts';
 
@@ -27,14 +27,16 @@ export class FunctionRecord {
   readonly hash: string;
   readonly name: string;
   readonly blob: Uint8Array;
+  readonly language: Language;
   /** Client registrations and tasks that point here. */
   users = 0;
 
-  constructor(id: number, hash: string, name: string, blob: Uint8Array) {
+  constructor(id: number, hash: string, name: string, blob: Uint8Array, language: Language) {
     this.id = id;
     this.hash = hash;
     this.name = name;
     this.blob = blob;
+    this.language = language;
   }
 }
 
@@ -121,6 +123,8 @@ export interface Demands {
   workers: readonly string[] | null;
   allowOtherWorkers: boolean;
   resources: Readonly<Record<string, number>> | null;
+  /** null: JavaScript, which every worker runs. */
+  language: Language | null;
 }
 
 /** What a task is made from; lives only until it is made. */

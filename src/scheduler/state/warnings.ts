@@ -6,7 +6,7 @@
 import { smallList } from '../../base/small-set.ts';
 import type { UpdateGraph } from '../../protocol/messages.ts';
 import type { Binding, ClientRecord } from './clients.ts';
-import { isNamed, offers } from './placement.ts';
+import { isAble, isNamed } from './placement.ts';
 import type { SchedulerState } from './state.ts';
 import type { Demands, Task } from './tasks.ts';
 
@@ -21,12 +21,22 @@ export class Warnings {
 }
 
 /** `workers a, b` and `resources {"GPU":1}`, or '' when the tasks ask for nothing. */
-export function wishes({ workers, resources }: Demands): string {
+export function wishes({ workers, resources, language }: Demands): string {
   const parts = [
     workers === null ? '' : `workers ${workers.join(', ')}`,
-    resources === null ? '' : `resources ${JSON.stringify(resources)}`
+    resources === null ? '' : `resources ${JSON.stringify(resources)}`,
+    language === null ? '' : 'Python executors'
   ];
   return parts.filter(text => text !== '').join(' with ');
+}
+
+/** What is to be done when no worker speaks the language of a task, or ''. */
+export function remedy({ language }: Pick<Demands, 'language'>): string {
+  if (language !== 'python') return '';
+  return (
+    ' A worker runs Python tasks when its option python (or the variable TASKLOOM_PYTHON) names an ' +
+    'interpreter in which taskloom is installed; its log says why it has none.'
+  );
 }
 
 /** No worker may run the task now: if none that is here ever could, say so. */
@@ -36,7 +46,7 @@ export function warnUnmet(state: SchedulerState, task: Task): void {
   state.warnings.said.add(demands);
   const text =
     `Tasks that ask for ${wishes(demands)} cannot run: none of the workers of this cluster is that. ` +
-    `They wait until such a worker comes.`;
+    `They wait until such a worker comes.${remedy(demands)}`;
   for (const { client, cid } of audience(task)) {
     state.outbox.warning(client, 'NO_VALID_WORKER', text, cid);
   }
@@ -57,7 +67,7 @@ export function lookForUnmet(state: SchedulerState): void {
 /** Paused workers count: they will run again. */
 function isMet(state: SchedulerState, demands: Demands): boolean {
   for (const worker of state.workers.values()) {
-    if (!offers(worker, demands.resources)) continue;
+    if (!isAble(worker, demands)) continue;
     if (demands.workers === null || demands.allowOtherWorkers) return true;
     if (isNamed(worker, demands.workers)) return true;
   }

@@ -6,6 +6,7 @@ import { smallList } from '../../base/small-set.ts';
 import { PROTOCOL_VERSION } from '../../protocol/limits.ts';
 import type {
   HeartbeatWorker,
+  Language,
   TaskErred,
   TasksFinished,
   WorkerStatusChange,
@@ -24,6 +25,9 @@ import { failWith, recommend, replicaLost, runTransitions } from './transitions.
 import { workersCame } from './warnings.ts';
 import { WorkerRecord } from './workers.ts';
 import type { WorkerFacts } from './workers.ts';
+
+/** Beside JavaScript. */
+const LANGUAGES: readonly Language[] = ['python'];
 
 export function addWorker(
   state: SchedulerState,
@@ -85,6 +89,9 @@ export function setRunning(state: SchedulerState, worker: WorkerRecord, running:
     const limit = facts.memoryLimit;
     if (limit > 0) state.leastMemoryLimit = Math.min(state.leastMemoryLimit, limit);
   }
+  state.spoken = LANGUAGES.filter(one =>
+    state.runningList.every(({ facts }) => facts.languages?.[one] !== undefined)
+  );
   if (!running) {
     if (state.runningWorkers.size === 0) state.noWorkersSince = state.now;
     return;

@@ -6,7 +6,7 @@
  * it always rests on the newest durations and bandwidth, and a task needs no number of its own.
  */
 import type { Share } from '../../base/fair.ts';
-import type { WorkerMetrics } from '../../protocol/messages.ts';
+import type { Language, WorkerMetrics } from '../../protocol/messages.ts';
 import { MemoryMeasure } from './memory-measure.ts';
 import type { Task, TaskPrefix } from './tasks.ts';
 
@@ -18,6 +18,8 @@ export interface WorkerFacts {
   nthreads: number;
   memoryLimit: number;
   resources: Record<string, number>;
+  /** Languages beside JavaScript, and their versions. */
+  languages?: Partial<Record<Language, string>>;
   nanny: string;
 }
 

@@ -1,29 +1,138 @@
-"""Taskloom for Python: where its runtime is, and the Node that runs it.
+"""Taskloom: distributed futures and task graphs for notebooks.
 
-The scheduler, the workers and the launcher are one compiled JavaScript runtime that this package
-carries. This module finds it; it imports nothing heavy, so that ``import taskloom`` is quick.
+Clusters (scheduler, workers, launcher) run on Node, from the compiled runtime that this package
+carries; tasks written in Python run in Python processes of the workers. What is named here is
+imported when it is first used, so that ``import taskloom`` is quick.
+
+Examples
+--------
+>>> from taskloom import Client
+>>> client = Client()
+>>> client.submit(lambda x: x + 1, 1).result()
+2
 """
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 from taskloom._runtime import NodeNotFoundError, RuntimeNotFoundError, node_path, runtime_path
 from taskloom._version import __version__
 
-__all__ = [
-    "NodeNotFoundError",
-    "RuntimeNotFoundError",
-    "__version__",
-    "node_path",
-    "runtime_path",
-]
+if TYPE_CHECKING:
+    from taskloom._client import Client, default_client
+    from taskloom._cluster import Cluster, LocalCluster
+    from taskloom._errors import (
+        AuthenticationError,
+        CancelledError,
+        ClusterError,
+        CommClosedError,
+        ConfigError,
+        KilledWorkerError,
+        LostDataError,
+        NoValidWorkerError,
+        ProtocolError,
+        ProtocolVersionError,
+        Reschedule,
+        SerializationError,
+        TaskError,
+        TaskloomError,
+        TaskTimeoutError,
+        TimeoutError,
+        VersionMismatchError,
+        VersionWarning,
+        WorkerMemoryError,
+    )
+    from taskloom._future import Future, as_completed, fire_and_forget, futures_of, wait
+    from taskloom._magics import load_ipython_extension
+    from taskloom._progress import progress
+    from taskloom._tasks import get_client, get_worker, rejoin, secede, worker_client
 
-_TYPESCRIPT_ONLY = frozenset({"Client", "Future", "LocalCluster", "progress"})
+_PLACES = {
+    "_client": ("Client", "default_client"),
+    "_cluster": ("Cluster", "LocalCluster"),
+    "_errors": (
+        "AuthenticationError",
+        "CancelledError",
+        "ClusterError",
+        "CommClosedError",
+        "ConfigError",
+        "KilledWorkerError",
+        "LostDataError",
+        "NoValidWorkerError",
+        "ProtocolError",
+        "ProtocolVersionError",
+        "Reschedule",
+        "SerializationError",
+        "TaskError",
+        "TaskTimeoutError",
+        "TaskloomError",
+        "TimeoutError",
+        "VersionMismatchError",
+        "VersionWarning",
+        "WorkerMemoryError",
+    ),
+    "_future": ("Future", "as_completed", "fire_and_forget", "futures_of", "wait"),
+    "_magics": ("load_ipython_extension",),
+    "_progress": ("progress",),
+    "_tasks": ("get_client", "get_worker", "rejoin", "secede", "worker_client"),
+}
+_HOMES = {name: module for module, names in _PLACES.items() for name in names}
+
+__all__ = [
+    "AuthenticationError",
+    "CancelledError",
+    "Client",
+    "Cluster",
+    "ClusterError",
+    "CommClosedError",
+    "ConfigError",
+    "Future",
+    "KilledWorkerError",
+    "LocalCluster",
+    "LostDataError",
+    "NoValidWorkerError",
+    "NodeNotFoundError",
+    "ProtocolError",
+    "ProtocolVersionError",
+    "Reschedule",
+    "RuntimeNotFoundError",
+    "SerializationError",
+    "TaskError",
+    "TaskTimeoutError",
+    "TaskloomError",
+    "TimeoutError",
+    "VersionMismatchError",
+    "VersionWarning",
+    "WorkerMemoryError",
+    "__version__",
+    "as_completed",
+    "default_client",
+    "fire_and_forget",
+    "futures_of",
+    "get_client",
+    "get_worker",
+    "load_ipython_extension",
+    "node_path",
+    "progress",
+    "rejoin",
+    "runtime_path",
+    "secede",
+    "wait",
+    "worker_client",
+]
 
 
 def __getattr__(name: str) -> object:
-    """Say what there is instead of a Python client."""
-    if name in _TYPESCRIPT_ONLY:
-        raise ImportError(
-            f"taskloom {__version__} has no {name} for Python notebooks yet: its clusters run "
-            "TypeScript functions. Open a notebook with the kernel 'TypeScript (Taskloom)' and "
-            f'write: import {{ {name} }} from "taskloom"'
-        )
-    raise AttributeError(f"module 'taskloom' has no attribute {name!r}")
+    """Import what is asked for by name."""
+    module = _HOMES.get(name)
+    if module is None:
+        raise AttributeError(f"module 'taskloom' has no attribute {name!r}")
+    value = getattr(import_module(f"taskloom.{module}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

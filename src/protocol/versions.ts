@@ -6,10 +6,12 @@
 export interface Versions {
   taskloom: string;
   protocol: number;
-  /** `24.1.0`, or another runtime by name: `deno 2.5.1`. */
+  /** `24.1.0`, or another runtime by name: `deno 2.5.1`; '' in a Python process. */
   node: string;
   /** `linux x64` */
   platform: string;
+  /** Where Python runs: its version (`python`) and those of packages that values depend on. */
+  packages?: Record<string, string>;
 }
 
 /** A member of the cluster, `worker-0`, and its versions; null when it did not say. */
@@ -19,16 +21,26 @@ export interface Member {
 }
 
 const COLUMNS = ['taskloom', 'protocol', 'node', 'platform'] as const;
+/** Of Python's side these must agree, where both have them. */
+const PACKAGES = ['python', 'cloudpickle', 'numpy', 'pandas'] as const;
 /** Names in one row of the table. */
 const NAMED = 3;
 
-/** What differs that may matter: taskloom's version, or Node's first number. Platforms may differ. */
+/**
+ * What differs that may matter: taskloom's version, Node's first number, Python's first two, some of
+ * its packages. Platforms may differ.
+ */
 function differences(members: readonly Member[]): string[] {
   const known = members.flatMap(({ versions }) => (versions === null ? [] : [versions]));
-  const differ = (of: (versions: Versions) => string): boolean => new Set(known.map(of)).size > 1;
+  const differ = (of: (versions: Versions) => string): boolean =>
+    new Set(known.map(of).filter(version => version !== '')).size > 1;
   const found: string[] = [];
   if (differ(({ taskloom }) => taskloom)) found.push('taskloom');
   if (differ(({ node }) => majorOf(node))) found.push('node');
+  for (const name of PACKAGES) {
+    const keep = name === 'python' ? minorOf : (version: string): string => version;
+    if (differ(({ packages }) => keep(packages?.[name] ?? ''))) found.push(name);
+  }
   return found;
 }
 
@@ -45,15 +57,19 @@ export function mismatch(members: readonly Member[]): string | null {
 /** All members and their versions, aligned for people. */
 export function versionTable(members: readonly Member[]): string {
   const rows = new Map<string, { names: string[]; cells: string[] }>();
+  const named = PACKAGES.filter(name => members.some(one => one.versions?.packages?.[name]));
   for (const { who, versions } of members) {
-    const cells = COLUMNS.map(name => (versions === null ? '?' : String(versions[name])));
+    const cells = COLUMNS.map(name => (versions === null ? '?' : String(versions[name]) || '-'));
+    for (const name of named) cells.push(versions?.packages?.[name] ?? '-');
     const row = rows.get(cells.join('|'));
     if (row === undefined) rows.set(cells.join('|'), { names: [who], cells });
     else row.names.push(who);
   }
   const lines = [...rows.values()].map(({ names, cells }) => [label(names), ...cells]);
-  const table = [['', ...COLUMNS], ...lines];
-  const widths = COLUMNS.map((_, i) => Math.max(...table.map(line => (line[i] ?? '').length)));
+  const table = [['', ...COLUMNS, ...named], ...lines];
+  const widths = (table[0] ?? []).map((_, i) =>
+    Math.max(...table.map(line => (line[i] ?? '').length))
+  );
   return table
     .map(line =>
       line
@@ -72,6 +88,11 @@ function label(names: readonly string[]): string {
 /** `24` of `24.1.0`; the text before the first dot. */
 function majorOf(version: string): string {
   return version.split('.')[0] ?? '';
+}
+
+/** `3.11` of `3.11.7`. */
+function minorOf(version: string): string {
+  return version.split('.').slice(0, 2).join('.');
 }
 
 /** Why a process of this version may not join a scheduler of that one, or null. */

@@ -48,6 +48,21 @@ function cleaned(versions: Versions | undefined): Versions | null {
     taskloom: text(versions.taskloom),
     protocol: Number(versions.protocol),
     node: text(versions.node),
-    platform: text(versions.platform)
+    platform: text(versions.platform),
+    ...packagesOf(versions.packages, text)
+  };
+}
+
+/** At most so many packages of one member are kept. */
+const MOST_PACKAGES = 20;
+
+function packagesOf(
+  packages: unknown,
+  text: (value: unknown) => string
+): Pick<Versions, 'packages'> {
+  if (typeof packages !== 'object' || packages === null) return {};
+  const known = Object.entries(packages).slice(0, MOST_PACKAGES);
+  return {
+    packages: Object.fromEntries(known.map(([name, version]) => [name.slice(0, 40), text(version)]))
   };
 }

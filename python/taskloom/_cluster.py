@@ -1,0 +1,431 @@
+"""A cluster on this machine: a nanny process that starts and watches a scheduler and workers.
+
+This object holds the nanny's standard input: when this process ends, however it ends, the input
+ends and with it the cluster.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import secrets
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+import weakref
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from taskloom._connection import find_cluster, list_connection_files
+from taskloom._errors import AuthenticationError, ClusterError, ConfigError, TimeoutError
+from taskloom._runtime import node_path, runtime_path
+from taskloom._settings import divide_machine, format_bytes, seconds
+
+_START_LIMIT = 60.0
+_CLOSE_LIMIT = 10.0
+
+Message = dict[str, Any]
+
+
+class Cluster:
+    """A running cluster, by its connection file; `LocalCluster` makes one.
+
+    Parameters
+    ----------
+    name : str
+        Name, id or address.
+    """
+
+    def __init__(self, name: str) -> None:
+        file = find_cluster(name)
+        self.id: str = file["id"]
+        self.name: str = file["name"]
+        self.kind: str = file["kind"]
+        self.token: str = file["token"]
+        self._address: str = file["address"]
+
+    @classmethod
+    def from_name(cls, name: str) -> Cluster:
+        """Return the running cluster of this name, id or address."""
+        return Cluster(name)
+
+    @property
+    def scheduler_address(self) -> str:
+        """Where clients connect."""
+        return self._address
+
+    @property
+    def dashboard_link(self) -> str:
+        """The address of the cluster's own dashboard, which asks for the token."""
+        return f"{self._address}/"
+
+    def _call(self, method: str, path: str, body: Message | None = None) -> Any:
+        request = urllib.request.Request(
+            self._address + path,
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={
+                "Authorization": f"Bearer {self.token}",
+                "Content-Type": "application/json",
+            },
+        )
+        # A proxy of the environment is not for machines of the cluster.
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with opener.open(request, timeout=30) as response:
+                text = response.read()
+        except urllib.error.HTTPError as error:
+            if error.code == 401:
+                raise AuthenticationError(self._address) from None
+            try:
+                said = json.loads(error.read()).get("message")
+            except ValueError:
+                said = None
+            raise ClusterError(said or f"{self._address} answered {path}: {error.code}") from None
+        except OSError as error:
+            raise ClusterError(
+                f"The scheduler of {self.name} at {self._address} cannot be reached: {error}."
+            ) from error
+        return json.loads(text) if text else None
+
+    def info(self) -> Message:
+        """Return facts of the cluster: workers, threads, memory, tasks."""
+        return self._call("GET", "/api/info")
+
+    def scale(self, n: int = 0) -> None:
+        """Ask for so many workers."""
+        self._call("POST", "/api/scale", {"workers": n})
+
+    def adapt(self, minimum: int = 0, maximum: int | None = None, **kwargs: Any) -> None:
+        """Have as many workers as the work asks for, within bounds.
+
+        Parameters
+        ----------
+        minimum : int
+            Never fewer.
+        maximum : int, optional
+            Never more; None: no bound.
+        """
+        self._call("POST", "/api/adapt", {"minimum": minimum, "maximum": maximum})
+
+    def get_logs(self) -> dict[str, list[str]]:
+        """Return the newest log lines of all processes, by their names."""
+        return {log["source"]: log["lines"] for log in self._call("GET", "/api/logs")["logs"]}
+
+    logs = get_logs
+
+    def wait_for_workers(self, n_workers: int = 1, timeout: float | str | None = 30) -> None:
+        """Wait until so many workers run. TimeoutError says how many came."""
+        limit = seconds(timeout)
+        until = None if limit is None else time.monotonic() + limit
+        while True:
+            running = self.info()["workers"]["running"]
+            if running >= n_workers:
+                return
+            if until is not None and time.monotonic() > until:
+                raise TimeoutError(
+                    f"{running} of {n_workers} workers of {self.name} came within {limit:g} s. "
+                    "cluster.get_logs() shows what keeps the others."
+                )
+            time.sleep(0.05)
+
+    def get_client(self) -> Any:
+        """Return a client of this cluster."""
+        from taskloom._client import Client
+
+        return Client(self)
+
+    def close(self, timeout: float | str | None = None) -> None:
+        """Let go of it; a cluster of another process goes on."""
+
+    def shutdown(self) -> None:
+        """End the cluster with all its processes."""
+        self._call("POST", "/api/close", {"reason": "shut down by a Python process"})
+
+    def __enter__(self) -> Any:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r}, {self._address})"
+
+    def _repr_html_(self) -> str:
+        from taskloom._html import cluster_html
+
+        return cluster_html(self)
+
+
+class LocalCluster(Cluster):
+    """Starts a scheduler and workers on this machine.
+
+    Parameters
+    ----------
+    n_workers : int, optional
+        Worker processes. Default: up to four cores one a core, beyond that fewer with several
+        threads.
+    threads_per_worker : int, optional
+        Tasks that a worker runs at a time. Default: so that all cores are used.
+    memory_limit : float or str, optional
+        Of one worker: bytes or text such as ``"2 GiB"``; ``"auto"``: its part of the machine;
+        0: no limit.
+    name : str, optional
+        For people, and to connect by. Default: its id.
+    host : str
+        Address to listen on.
+    scheduler_port : int
+        0 is a free one.
+    local_directory : str, optional
+        Where values go that do not fit memory.
+    resources : dict, optional
+        Amounts that each worker offers to tasks.
+    env : dict, optional
+        Variables of the workers' environment.
+    python : str, optional
+        The Python that runs Python tasks. Default: this one.
+    idle_timeout : float or str, optional
+        Time without anything to do after which it ends.
+    worker_saturation : float, optional
+        Tasks a thread before root tasks wait in the queue; ``float("inf")``: they do not.
+    allowed_failures : int, optional
+        Deaths of workers that were executing a task which it survives.
+    journal : str, optional
+        Folder in which the scheduler keeps a journal.
+    insecure : bool
+        Listen beyond loopback without encryption.
+    silence_logs : object
+        Taken for compatibility: logs are read with `get_logs`.
+    asynchronous : bool
+        ``async with LocalCluster(asynchronous=True) as cluster``.
+
+    Examples
+    --------
+    >>> from taskloom import Client, LocalCluster
+    >>> with LocalCluster(n_workers=2) as cluster, Client(cluster) as client:
+    ...     client.submit(pow, 2, 10).result()
+    1024
+    """
+
+    def __init__(
+        self,
+        name: str | None = None,
+        n_workers: int | None = None,
+        threads_per_worker: int | None = None,
+        processes: bool | None = None,
+        memory_limit: float | str | None = "auto",
+        *,
+        host: str = "127.0.0.1",
+        scheduler_port: int = 0,
+        local_directory: str | None = None,
+        resources: dict[str, float] | None = None,
+        env: dict[str, str] | None = None,
+        python: str | None = None,
+        idle_timeout: float | str | None = None,
+        worker_saturation: float | str | None = None,
+        allowed_failures: int | None = None,
+        journal: str | None = None,
+        insecure: bool = False,
+        silence_logs: object = None,
+        dashboard_address: object = None,
+        asynchronous: bool = False,
+    ) -> None:
+        workers, threads, limit = divide_machine(n_workers, threads_per_worker, memory_limit)
+        if name is not None and not 1 <= len(name.strip()) <= 100:
+            raise ConfigError("A cluster needs a name of 1 to 100 characters, or none at all.")
+        self.id = _free_id()
+        self.name = name or self.id
+        self.kind = "local"
+        self.token = secrets.token_urlsafe(32)
+        self.ended: str | None = None
+        self._address = ""
+        self._shape = (workers, threads, limit)
+        self._closing: str | None = None
+        self._lines: deque[str] = deque(maxlen=200)
+        self._settled = threading.Event()
+        self._listeners: list[Callable[[str], None]] = []
+        self._lock = threading.Lock()
+        scheduling: Message = {}
+        if worker_saturation is not None:
+            infinite = float(worker_saturation) == float("inf")
+            scheduling["workerSaturation"] = "inf" if infinite else float(worker_saturation)
+        if allowed_failures is not None:
+            scheduling["allowedFailures"] = allowed_failures
+        cluster: Message = {
+            "id": self.id,
+            "name": self.name,
+            "kind": self.kind,
+            "token": self.token,
+            "host": host,
+            "port": scheduler_port,
+            "insecure": insecure,
+            "supervise": True,
+            "madeBy": _maker(),
+            "scheduling": scheduling,
+        }
+        if journal is not None:
+            cluster["journal"] = str(Path(journal).resolve())
+        if idle_timeout is not None:
+            cluster["idleTimeout"] = (seconds(idle_timeout) or 0) * 1000
+        interpreter = python or sys.executable
+        self._setup: Message = {
+            "role": "nanny",
+            "lease": True,
+            "cluster": cluster,
+            "workers": workers,
+            "shape": {
+                "threads": threads,
+                "memoryLimit": limit,
+                "localDirectory": local_directory or "",
+                "host": host,
+                "insecure": insecure,
+                "resources": resources or {},
+                "root": str(Path.cwd()),
+                "drainTimeout": 20_000,
+                "environment": {"TASKLOOM_PYTHON": interpreter, **(env or {})},
+            },
+        }
+        self._process: subprocess.Popen[bytes]
+        if not asynchronous:
+            self._start()
+
+    def _start(self) -> None:
+        node = str(node_path())
+        command = [node, str(runtime_path() / "taskloom.mjs"), "nanny", "--supervised"]
+        python = self._setup["shape"]["environment"]["TASKLOOM_PYTHON"]
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            # A notebook's interrupt is for the cell, not for the cluster.
+            start_new_session=True,
+            env={**os.environ, "TASKLOOM_NODE": node, "TASKLOOM_PYTHON": python},
+        )
+        self._order(self._setup)
+        for read in (self._read_reports, self._read_lines):
+            threading.Thread(target=read, name="taskloom-cluster", daemon=True).start()
+        if not self._settled.wait(_START_LIMIT):
+            self._process.kill()
+            raise self._not_started(f"it took more than {_START_LIMIT:g} s")
+        if self.ended is not None:
+            raise self._not_started(self.ended)
+        weakref.finalize(self, _let_go, self._process)
+
+    def _not_started(self, reason: str) -> ClusterError:
+        return ClusterError(f"The local cluster {self.name} did not start: {reason}")
+
+    def _order(self, message: Message) -> None:
+        stdin = self._process.stdin
+        assert stdin is not None
+        with contextlib.suppress(OSError, ValueError):
+            stdin.write(json.dumps(message).encode() + b"\n")
+            stdin.flush()
+
+    def _read_reports(self) -> None:
+        assert self._process.stdout is not None
+        said: str | None = None
+        for line in self._process.stdout:
+            if not line.startswith(b'{"op":'):
+                self._lines.append(line.decode(errors="replace").rstrip())
+                continue
+            report = json.loads(line)
+            if report["op"] == "ready":
+                self._address = report["address"]
+                self._settled.set()
+            elif report["op"] in ("finished", "failed"):
+                said = report.get("reason") or report.get("message")
+        code = self._process.wait()
+        last = "".join(f"\n  {line}" for line in list(self._lines)[-10:])
+        reason = said or self._closing or f"its nanny ended (exit code {code}){last}"
+        with self._lock:
+            self.ended = reason
+            listeners, self._listeners = self._listeners, []
+        self._settled.set()
+        for listener in listeners:
+            listener(reason)
+
+    def _read_lines(self) -> None:
+        assert self._process.stderr is not None
+        for line in self._process.stderr:
+            self._lines.append(line.decode(errors="replace").rstrip())
+
+    def _on_finished(self, listener: Callable[[str], None]) -> None:
+        """Call back once, from a thread, when it has ended."""
+        with self._lock:
+            if self.ended is None:
+                self._listeners.append(listener)
+                return
+        listener(self.ended)
+
+    def close(self, timeout: float | str | None = None) -> Any:
+        """End the cluster with all its processes."""
+        if self.ended is None:
+            self._closing = "closed by its owner"
+            self._order({"op": "close", "reason": self._closing})
+            try:
+                self._process.wait(seconds(timeout) or _CLOSE_LIMIT)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        return None
+
+    shutdown = close
+
+    @property
+    def status(self) -> str:
+        """``running`` or ``closed``."""
+        return "running" if self.ended is None else "closed"
+
+    async def _begin(self) -> LocalCluster:
+        if not hasattr(self, "_process"):
+            await asyncio.get_running_loop().run_in_executor(None, self._start)
+        return self
+
+    def __await__(self) -> Any:
+        return self._begin().__await__()
+
+    async def __aenter__(self) -> LocalCluster:
+        return await self._begin()
+
+    async def __aexit__(self, *exc: object) -> None:
+        await asyncio.get_running_loop().run_in_executor(None, self.close)
+
+    def __repr__(self) -> str:
+        workers, threads, limit = self._shape
+        memory = f"{format_bytes(limit)} each" if limit else "no limit"
+        ended = "" if self.ended is None else f", ended: {self.ended}"
+        return (
+            f"LocalCluster({self.name!r}, {self._address}, {workers} workers x {threads} threads, "
+            f"{memory}{ended})"
+        )
+
+
+def _let_go(process: subprocess.Popen[bytes]) -> None:
+    """Nobody has the cluster any more: end its lease."""
+    with contextlib.suppress(OSError, ValueError):
+        if process.stdin is not None:
+            process.stdin.close()
+
+
+def _free_id() -> str:
+    taken = {file["id"] for file in list_connection_files()}
+    while True:
+        made = f"local-{secrets.token_hex(2)}"
+        if made not in taken:
+            return made
+
+
+def _maker() -> Message:
+    notebook = os.environ.get("JPY_SESSION_NAME", "")
+    if notebook:
+        return {"kind": "notebook", "label": notebook}
+    script = Path(sys.argv[0] if sys.argv else "").name
+    return {"kind": "script", "label": script or "python"}

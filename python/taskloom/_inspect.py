@@ -1,0 +1,476 @@
+"""The part of the client that asks: where things are, why, and what goes on.
+
+Also what moves values and workers, and what keeps futures under a name. Every call is a question
+to the scheduler; the answers are plain data.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import urllib.request
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cloudpickle
+
+from taskloom import _pack, serialize
+from taskloom._datasets import pack_dataset, unpack_dataset
+from taskloom._errors import ConfigError, TaskloomError, TimeoutError, VersionMismatchError
+from taskloom._failure import error_of
+from taskloom._future import Future, futures_of
+from taskloom._settings import seconds
+from taskloom._versions import mismatch, python_versions
+
+if TYPE_CHECKING:
+    from taskloom._session import Session
+
+Keys = "Future | str | Iterable[Future | str]"
+
+
+class Inspection:
+    """See the module."""
+
+    _session: Session
+    _sync: Callable[..., Any]
+    _request: Callable[..., Any]
+
+    # -------------------------------------------------------------------- where things are
+
+    def who_has(self, futures: Any = None) -> dict[str, list[str]]:
+        """Return the addresses of the workers that hold each key (default: all keys)."""
+        return self._request("who-has", {"keys": _keys(futures)})
+
+    def has_what(self, workers: Any = None) -> dict[str, list[str]]:
+        """Return the keys that each worker holds."""
+        return self._request("has-what", {}, lambda found: _of_workers(found, workers))
+
+    def processing(self, workers: Any = None) -> dict[str, list[str]]:
+        """Return the keys that each worker is to run."""
+        return self._request("processing", {}, lambda found: _of_workers(found, workers))
+
+    def nthreads(self, workers: Any = None) -> dict[str, int]:
+        """Return the threads of each worker."""
+
+        def threads(info: dict) -> dict[str, int]:
+            return {at: one["nthreads"] for at, one in info["members"].items()}
+
+        return self._request("scheduler-info", {}, lambda info: _of_workers(threads(info), workers))
+
+    ncores = nthreads
+
+    def scheduler_info(self, **kwargs: Any) -> dict[str, Any]:
+        """Return facts of the cluster; its workers, by address, under ``workers``."""
+
+        def shape(info: dict) -> dict[str, Any]:
+            members = info.pop("members")
+            return {**info, "counts": info["workers"], "workers": members}
+
+        return self._request("scheduler-info", {}, shape)
+
+    def nbytes(self, keys: Any = None, summary: bool = True) -> dict[str, int]:
+        """Return the bytes that each worker holds."""
+        return self._request(
+            "scheduler-info",
+            {},
+            lambda info: {at: one["nbytes"] for at, one in info["members"].items()},
+        )
+
+    # -------------------------------------------------------------------- why, and what happened
+
+    def story(self, *keys: Any) -> list[dict[str, Any]]:
+        """Return the newest steps of tasks, on the scheduler and on workers, oldest first."""
+        return self._request("story", {"keys": _keys(list(keys)) or []})
+
+    def explain(self, key: Future | str) -> str:
+        """Say, in sentences, why a task is where it is."""
+        return self._request("explain", {"key": _key(key)})
+
+    def call_stack(self, futures: Any = None, timeout: float | str = 2) -> list[dict[str, Any]]:
+        """Return what the running tasks (all, or these) execute at this moment."""
+        limit = (seconds(timeout) or 2) * 1000
+        return self._request("call-stack", {"keys": _keys(futures), "timeoutMs": limit})
+
+    def logs(self, n: int = 1000) -> list[dict[str, Any]]:
+        """Return the newest log lines of scheduler, workers and nannies, by ``source``."""
+        return self._request("logs", {"n": n}, lambda found: found["logs"])
+
+    def get_scheduler_logs(self, n: int = 1000) -> list[str]:
+        """Return the newest log lines of the scheduler."""
+        return self._request(
+            "logs",
+            {"n": n},
+            lambda found: [
+                line
+                for log in found["logs"]
+                if log["source"] == "scheduler"
+                for line in log["lines"]
+            ],
+        )
+
+    def get_worker_logs(
+        self, n: int = 1000, workers: Any = None, nanny: bool = False
+    ) -> dict[str, list[str]]:
+        """Return the newest log lines by the worker's name."""
+
+        def of(found: dict) -> dict[str, list[str]]:
+            logs = {log["source"]: log["lines"] for log in found["logs"]}
+            logs.pop("scheduler", None)
+            return _of_workers(logs, workers)
+
+        return self._request("logs", {"n": n}, of)
+
+    def get_versions(
+        self, check: bool = False, packages: Iterable[str] | None = None
+    ) -> dict[str, Any]:
+        """Return versions of the client, the cluster's processes, and the workers' Pythons.
+
+        Parameters
+        ----------
+        check : bool
+            Raise VersionMismatchError, with a table, when client and workers differ in what
+            matters.
+        packages : iterable of str, optional
+            More packages to ask for.
+        """
+        more = tuple(packages or ())
+
+        async def ask() -> dict[str, Any]:
+            members = await self._session.request("versions", {})
+            workers = await self._run_everywhere(partial(_versions_here, more), None, "return")
+            pythons = {at: one for at, one in workers.items() if isinstance(one, dict)}
+            found = {"client": _versions_here(more), "workers": pythons, "processes": members}
+            different = mismatch({"client": found["client"], **pythons}) if check else None
+            if different is not None:
+                raise VersionMismatchError(different)
+            return found
+
+        return self._sync(ask())
+
+    def dump_cluster_state(self, filename: str = "taskloom-dump", **kwargs: Any) -> str:
+        """Write the cluster's state into a file, for ``taskloom dump show FILE``.
+
+        Tables, stories, logs, versions and settings; no values and no token. Returns the path.
+        """
+        path = Path(filename)
+
+        async def write() -> str:
+            data = await asyncio.to_thread(_fetch_dump, self._session.address, self._session.token)
+            path.touch(mode=0o600)
+            path.write_bytes(data)
+            return str(path)
+
+        return self._sync(write())
+
+    # -------------------------------------------------------------------- workers and values
+
+    def wait_for_workers(self, n_workers: int = 1, timeout: float | str | None = None) -> Any:
+        """Wait until at least so many workers run. TimeoutError says how many came."""
+        limit = seconds(timeout)
+        until = None if limit is None else time.monotonic() + limit
+
+        async def wait() -> None:
+            while True:
+                info = await self._session.request("scheduler-info", {})
+                running = info["workers"]["running"]
+                if running >= n_workers:
+                    return
+                if until is not None and time.monotonic() >= until:
+                    raise TimeoutError(
+                        f"{running} of {n_workers} workers came within {limit:g} s. Start workers "
+                        f"(cluster.scale({n_workers})), or look at client.logs() for what keeps "
+                        "them."
+                    )
+                await asyncio.sleep(0.05)
+
+        return self._sync(wait())
+
+    def replicate(
+        self, futures: Any, n: int | None = None, workers: Any = None, **kwargs: Any
+    ) -> Any:
+        """See to it that results lie on ``n`` workers (default: on all), and stay there."""
+        cids = [future._cid for future in futures_of(futures)]
+
+        async def copy() -> None:
+            await self._session.wait(cids, lambda waiter: not waiter.pending)
+            params = {"cids": cids, "count": n, "workers": _names(workers)}
+            await self._session.request("replicate", params)
+
+        return self._sync(copy(), for_tasks=True)
+
+    def rebalance(self, futures: Any = None, workers: Any = None, **kwargs: Any) -> Any:
+        """Even out the memory of workers by moving results; how many were moved."""
+        cids = None if futures is None else [future._cid for future in futures_of(futures)]
+
+        async def move() -> int:
+            await self._session.wait(cids or [], lambda waiter: not waiter.pending)
+            params = {"cids": cids, "workers": _names(workers)}
+            return (await self._session.request("rebalance", params))["moved"]
+
+        return self._sync(move(), for_tasks=True)
+
+    def retire_workers(
+        self,
+        workers: Any = None,
+        close_workers: bool = True,
+        *,
+        n: int | None = None,
+        force: bool = False,
+        timeout: float | str | None = None,
+        **kwargs: Any,
+    ) -> list[dict[str, Any]]:
+        """Let workers leave without losing anything; what became of each.
+
+        Parameters
+        ----------
+        workers : str or iterable of str, optional
+            Names, addresses or hosts. Default: those whose memory is not needed, or the best ``n``.
+        close_workers : bool
+            End their processes.
+        force : bool
+            Close them even if values are lost.
+        timeout : float or str, optional
+            Time for running tasks to end; then they are given to others. Default 30 s.
+        """
+        limit = seconds(timeout)
+        params = {
+            "workers": _names(workers),
+            "count": n,
+            "close": close_workers,
+            "force": force,
+            "timeout": None if limit is None else limit * 1000,
+        }
+        return self._request("retire-workers", params)
+
+    def restart(self, timeout: float | str | None = None, wait_for_workers: bool = True) -> Any:
+        """Forget this client's tasks, kill all workers and start them anew."""
+        limit = seconds(timeout) or 120
+
+        async def restart() -> None:
+            session = self._session
+            before = (await session.request("scheduler-info", {}))["workers"]["running"]
+            cids = list(session.outcomes)
+            self._forget(cids)
+            await session.request("restart-workers", {})
+            until = time.monotonic() + limit
+            while wait_for_workers:
+                info = await session.request("scheduler-info", {})
+                running = info["workers"]["running"]
+                if running >= before:
+                    return
+                if time.monotonic() > until:
+                    raise TimeoutError(f"{running} of {before} workers were back in {limit:g} s.")
+                await asyncio.sleep(0.05)
+
+        return self._sync(restart())
+
+    def _forget(self, cids: list[int]) -> None:
+        from taskloom._session import Outcome
+
+        session = self._session
+        reason = "the client restarted the cluster"
+        for cid in cids:
+            session.outcomes[cid] = Outcome("cancelled", reason=reason)
+        session.changed(cids)
+        session.say(
+            {"op": "cancel-keys", "cids": cids, "keys": [], "force": True, "reason": reason}
+        )
+
+    # -------------------------------------------------------------------- beside the tasks
+
+    async def _run_everywhere(
+        self, function: Callable, workers: Any, on_error: str, args: tuple = (), kwargs: Any = None
+    ) -> dict[str, Any]:
+        packed = _pack.pack_frames(serialize.dumps((args, kwargs or {})), "The arguments")
+        params = {
+            "blob": cloudpickle.dumps(function, protocol=5),
+            "args": packed,
+            "workers": _names(workers),
+            "language": "python",
+        }
+        answers = await self._session.request("run", params)
+        results: dict[str, Any] = {}
+        for address, answer in answers.items():
+            if isinstance(answer, bytes):
+                results[address] = serialize.deserialize(*serialize.unpack(answer))
+                continue
+            error = error_of(answer["error"])
+            if on_error == "raise":
+                raise error
+            if on_error == "return":
+                results[address] = error
+        return results
+
+    def run(
+        self,
+        function: Callable,
+        *args: Any,
+        workers: Any = None,
+        wait: bool = True,
+        nanny: bool = False,
+        on_error: str = "raise",
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        """Run a function once on every worker, beside its tasks; results by worker address.
+
+        Parameters
+        ----------
+        function : callable
+            What to run.
+        workers : str or iterable of str, optional
+            Only on these (names or addresses).
+        on_error : {'raise', 'return', 'ignore'}
+            What to do when it raises somewhere.
+        """
+        if on_error not in ("raise", "return", "ignore"):
+            raise ValueError(f"on_error is raise, return or ignore, not {on_error!r}.")
+        return self._sync(self._run_everywhere(function, workers, on_error, args, kwargs))
+
+    def run_on_scheduler(self, function: Callable, *args: Any, **kwargs: Any) -> Any:
+        """Run a function beside the scheduler: in a process of its own on this machine.
+
+        No code of users runs in a scheduler. A parameter ``dask_scheduler`` or ``client`` gets a
+        client that is connected to it.
+        """
+        from taskloom._beside import run_beside
+
+        async def run() -> Any:
+            where = (self._session.address, self._session.token)
+            return await asyncio.to_thread(run_beside, where, function, args, kwargs)
+
+        return self._sync(run())
+
+    def upload_file(self, filename: str | Path, load: bool = True) -> Any:
+        """Give workers a file (.py, .zip, .egg or data) that functions of this client need.
+
+        It travels with each function that is submitted from now on, once per worker and function,
+        so workers that come later have it, too.
+        """
+        from taskloom._uploads import read_upload
+
+        async def keep() -> None:
+            name, data = await asyncio.to_thread(read_upload, Path(filename))
+            uploads = [one for one in self._uploads if one[0] != name]
+            self._uploads = [*uploads, (name, data)]
+            self._session.functions.clear()
+
+        return self._sync(keep())
+
+    # -------------------------------------------------------------------- datasets
+
+    def publish_dataset(
+        self, *args: Any, name: str | None = None, override: bool = False, **kwargs: Any
+    ) -> Any:
+        """Keep futures on the cluster under a name, until `unpublish_dataset`.
+
+        ``publish_dataset(data, name="x")`` or ``publish_dataset(x=data)``; ``data`` is a future,
+        or a structure or Dask collection that holds futures.
+        """
+        if args and (name is None or len(args) > 1):
+            raise ConfigError('Name it: publish_dataset(data, name="x").')
+        named = {name: args[0]} if args else dict(kwargs)
+
+        async def publish() -> None:
+            for one, data in named.items():
+                value, cids = pack_dataset(str(one), data)
+                params = {"name": str(one), "cids": cids, "value": value, "override": override}
+                await self._session.request("publish-dataset", params)
+
+        return self._sync(publish())
+
+    def get_dataset(self, name: str, default: Any = None) -> Any:
+        """Return what was published under a name; its futures are this client's own."""
+
+        def read(answer: dict) -> Any:
+            futures = self._futures_of_keys(answer["keys"]) if answer["keys"] else []
+            return unpack_dataset(answer["value"], futures)
+
+        async def ask() -> Any:
+            try:
+                return await self._session.request("get-dataset", {"name": str(name)})
+            except TaskloomError:
+                if default is not None:
+                    return None
+                raise
+
+        return self._sync(ask(), lambda found: default if found is None else read(found))
+
+    def list_datasets(self) -> list[str]:
+        """Return the names of all published datasets."""
+        return self._request("list-datasets", {})
+
+    def unpublish_dataset(self, name: str) -> Any:
+        """Take a name back; results that no client holds futures of are let go of."""
+        return self._request("unpublish-dataset", {"name": str(name)})
+
+    # -------------------------------------------------------------------- scaling, executor
+
+    def scale(self, n: int) -> Any:
+        """Ask for so many workers."""
+        return self._request("scale", {"workers": n})
+
+    def get_executor(self, **kwargs: Any) -> Any:
+        """Return a `concurrent.futures.Executor` that submits here.
+
+        Options are those of `submit`: pure, workers, resources, allow_other_workers, retries,
+        priority.
+        """
+        from taskloom._pool import ClientExecutor
+
+        return ClientExecutor(self, **kwargs)
+
+    def write_scheduler_file(self, scheduler_file: str | Path) -> None:
+        """Write a connection file, readable by its owner only, for `Client(scheduler_file=...)`."""
+        import json
+
+        session = self._session
+        path = Path(scheduler_file)
+        path.touch(mode=0o600)
+        fields = {**session.cluster, "address": session.address, "token": session.token}
+        path.write_text(json.dumps(fields), encoding="utf-8")
+
+
+def _versions_here(packages: tuple[str, ...]) -> dict[str, str]:
+    from importlib import metadata
+
+    found = python_versions()
+    for name in packages:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _fetch_dump(address: str, token: str) -> bytes:
+    request = urllib.request.Request(
+        f"{address}/api/dump", headers={"Authorization": f"Bearer {token}"}
+    )
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(request, timeout=300) as response:
+        return response.read()
+
+
+def _key(one: Future | str) -> str:
+    return one.key if isinstance(one, Future) else str(one)
+
+
+def _keys(futures: Any) -> list[str] | None:
+    if futures is None:
+        return None
+    if isinstance(futures, Future | str):
+        return [_key(futures)]
+    return [_key(one) for one in futures]
+
+
+def _names(workers: Any) -> list[str] | None:
+    if workers is None:
+        return None
+    return [workers] if isinstance(workers, str) else [str(one) for one in workers]
+
+
+def _of_workers(found: dict[str, Any], workers: Any) -> dict[str, Any]:
+    names = _names(workers)
+    return found if names is None else {at: one for at, one in found.items() if at in names}

@@ -1,0 +1,296 @@
+"""``progress(futures)``: a bar for each function, under the cell or on the terminal.
+
+In a notebook the output holds the MIME type that the lab's renderer draws, and html and text for
+every other front end; it is kept in the file. At most five updates a second are sent, and a last
+one when all have ended.
+"""
+
+from __future__ import annotations
+
+import html
+import sys
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from taskloom._errors import TaskloomError
+from taskloom._future import Future, futures_of
+from taskloom._session import Waiter
+
+MIME = "application/vnd.taskloom.progress+json"
+INTERVAL = 0.2
+"""Least seconds between updates."""
+_ASK_LIMIT = 2000
+"""With more futures pending than this, it is not asked which of them run now."""
+
+Bundle = dict[str, Any]
+Show = Callable[[dict[str, Any], bool], None]
+
+
+class Bars:
+    """Counts futures by function, and says so as a bundle.
+
+    Parameters
+    ----------
+    futures : sequence of Future
+        All of one client.
+    group_by : callable, optional
+        Name of a row, from a future. Default: the function's name.
+    """
+
+    def __init__(
+        self, futures: Sequence[Future], group_by: Callable[[Future], str] | None = None
+    ) -> None:
+        self.client = futures[0].client
+        self.id = str(uuid.uuid4())
+        self._keys: dict[int, str] = {}
+        self._rows: dict[str, list[int]] = {}
+        self._started = time.time()
+        self.add(futures, group_by)
+        self._done_at_start = len(self._keys) - self.pending()
+        self._shown_at = time.time()
+
+    def add(
+        self, futures: Sequence[Future], group_by: Callable[[Future], str] | None = None
+    ) -> None:
+        """Count more futures. They are not kept: what is let go of counts as done."""
+        for future in futures:
+            if future._cid in self._keys:
+                continue
+            origin = future._origin
+            name = group_by(future) if group_by else (origin.name if origin else future.key)
+            self._keys[future._cid] = future.key
+            self._rows.setdefault(name, []).append(future._cid)
+            if origin is not None:
+                self._started = min(self._started, origin.created)
+
+    def cids(self) -> list[int]:
+        """Numbers of all futures."""
+        return list(self._keys)
+
+    def _status(self, cid: int) -> str:
+        outcome = self.client._session.outcomes.get(cid)
+        return "finished" if outcome is None else outcome.status
+
+    def pending(self) -> int:
+        """How many have not ended."""
+        outcomes = self.client._session.outcomes
+        return sum(
+            1 for cid in self._keys if (one := outcomes.get(cid)) and one.status == "pending"
+        )
+
+    async def processing(self) -> set[int]:
+        """Ask which of the pending ones are being worked on. On the loop's thread."""
+        pending = [cid for cid in self._keys if self._status(cid) == "pending"]
+        if not 0 < len(pending) <= _ASK_LIMIT:
+            return set()
+        try:
+            states = await self.client._session.request("states", {"cids": pending})
+        except TaskloomError:
+            return set()
+        return {cid for cid, state in zip(pending, states, strict=True) if state == "processing"}
+
+    def bundle(self, processing: set[int] | frozenset[int] = frozenset()) -> Bundle:
+        """Return the state of all rows, as the renderers read it."""
+        rows = []
+        all_statuses: set[str] = set()
+        pending = 0
+        for name, cids in self._rows.items():
+            statuses = [self._status(cid) for cid in cids]
+            all_statuses.update(statuses)
+            waiting = {
+                cid for cid, status in zip(cids, statuses, strict=True) if status == "pending"
+            }
+            pending += len(waiting)
+            rows.append(
+                {
+                    "name": name,
+                    "total": len(cids),
+                    "done": statuses.count("finished"),
+                    "erred": statuses.count("error"),
+                    "cancelled": statuses.count("cancelled") + statuses.count("lost"),
+                    "processing": len(waiting & processing),
+                }
+            )
+        cluster = self.client._session.cluster
+        return {
+            "version": 1,
+            "id": self.id,
+            "cluster": {"id": cluster["id"], "name": cluster["name"]},
+            "rows": rows,
+            "elapsed": time.time() - self._started,
+            "left": self._left(pending),
+            "state": _state(all_statuses, pending),
+            "note": self._note(all_statuses),
+        }
+
+    def _left(self, pending: int) -> float | None:
+        done = len(self._keys) - pending - self._done_at_start
+        passed = time.time() - self._shown_at
+        return None if pending == 0 or done <= 0 or passed < 0.5 else passed / done * pending
+
+    def _note(self, statuses: set[str]) -> str | None:
+        session = self.client._session
+        if "lost" in statuses:
+            return f"The cluster is gone: {session.ended}."
+        if "error" not in statuses:
+            return None
+        for cid, key in self._keys.items():
+            outcome = session.outcome(cid)
+            if outcome.status == "error" and outcome.error is not None:
+                return f"{key}: {outcome.error['message'][:500]}"
+        return None
+
+
+def _state(statuses: set[str], pending: int) -> str:
+    if "lost" in statuses:
+        return "lost"
+    if pending:
+        return "running"
+    if "error" in statuses:
+        return "erred"
+    return "cancelled" if "cancelled" in statuses else "finished"
+
+
+async def follow(bars: Bars, show: Show, interval: float = INTERVAL) -> None:
+    """Show bars until none of the futures is pending. On the loop's thread."""
+    first = True
+    session = bars.client._session
+    while True:
+        pending = bars.pending()
+        show(bars.bundle(await bars.processing() if pending and not first else frozenset()), first)
+        first = False
+        if pending == 0:
+            return
+        before = time.monotonic()
+        waiting = {cid for cid in bars.cids() if session.outcome(cid).status == "pending"}
+        await _settled_or(session, waiting, interval)
+        rest = interval - (time.monotonic() - before)
+        if rest > 0 and bars.pending():
+            import asyncio
+
+            await asyncio.sleep(rest)
+
+
+async def _settled_or(session: Any, waiting: set[int], seconds: float) -> None:
+    import asyncio
+
+    waiter = Waiter(waiting, lambda one: not one.pending)
+    if not waiting:
+        return
+    session.watch(waiter)
+    try:
+        await asyncio.wait([waiter.done], timeout=seconds)
+    finally:
+        session.unwatch(waiter)
+
+
+def progress(
+    *futures: Any,
+    notebook: bool | None = None,
+    multi: bool = True,
+    complete: bool = True,
+    group_by: Callable[[Future], str] | None = None,
+    interval: float = INTERVAL,
+    **kwargs: Any,
+) -> Any:
+    """Show how far futures have come.
+
+    In a notebook the bars go on below the cell while the cell is free; on a terminal the call
+    returns when all have ended. Failures are shown, not raised.
+
+    Parameters
+    ----------
+    *futures : Future or structure of futures
+        Which.
+    notebook : bool, optional
+        Draw in the notebook or on the terminal. Default: where the code runs.
+    group_by : callable, optional
+        Name of a row, from a future. Default: the function's name.
+    interval : float
+        Seconds between updates, at least 0.2.
+
+    Returns
+    -------
+    None
+        An awaitable when the client is asynchronous and there is no notebook.
+    """
+    wanted = futures_of(list(futures))
+    if not wanted:
+        return None
+    from taskloom import _cell
+
+    bars = Bars(wanted, group_by)
+    in_kernel = _cell.in_kernel() if notebook is None else notebook
+    client = bars.client
+    if in_kernel:
+        show = _cell.displayer()
+        show(bars.bundle(), True)
+        _cell.shown_by_hand()
+        client._session.start(
+            follow(bars, lambda bundle, first: show(bundle, False), max(INTERVAL, interval))
+        )
+        return None
+    return client._sync(follow(bars, Terminal(), max(INTERVAL, interval)), for_tasks=True)
+
+
+class Terminal:
+    """Draws bars with text, over what it drew before where the output is a terminal."""
+
+    def __init__(self) -> None:
+        self._drawn = 0
+
+    def __call__(self, bundle: Bundle, first: bool) -> None:
+        """Draw."""
+        out = sys.stdout
+        if not out.isatty():
+            if bundle["state"] != "running":
+                out.write(text_of(bundle) + "\n")
+            return
+        text = text_of(bundle)
+        up = f"\x1b[{self._drawn}F" if self._drawn else ""
+        out.write(up + "".join(f"\x1b[K{line}\n" for line in text.split("\n")))
+        out.flush()
+        self._drawn = text.count("\n") + 1
+
+
+def data_of(bundle: Bundle) -> dict[str, Any]:
+    """Return the bundle with html and text of the same state beside it."""
+    return {MIME: bundle, "text/html": html_of(bundle), "text/plain": text_of(bundle)}
+
+
+def _counts(row: dict[str, Any]) -> str:
+    failed = f" · {row['erred']} failed" if row["erred"] else ""
+    cancelled = f" · {row['cancelled']} cancelled" if row["cancelled"] else ""
+    return f"{row['done']} / {row['total']}{failed}{cancelled}"
+
+
+def _times(bundle: Bundle) -> str:
+    left = bundle["left"]
+    more = "" if left is None else f" · about {max(1, round(left))} s left"
+    return f"{bundle['elapsed']:.1f} s{more}"
+
+
+def text_of(bundle: Bundle) -> str:
+    """Return one line a function, for terminals and text outputs."""
+    rows = bundle["rows"]
+    width = max(len(row["name"]) for row in rows)
+    lines = []
+    for row in rows:
+        ended = row["done"] + row["erred"] + row["cancelled"]
+        filled = round(30 * ended / max(1, row["total"]))
+        lines.append(f"{row['name']:{width}} |{'█' * filled:30}| {_counts(row)}")
+    note = [bundle["note"]] if bundle["note"] else []
+    return "\n".join([*lines, _times(bundle), *note])
+
+
+def html_of(bundle: Bundle) -> str:
+    """Return a table, for front ends without the extension and for nbconvert."""
+    rows = "".join(
+        f'<tr><td>{html.escape(row["name"])}</td><td><progress max="{row["total"]}" '
+        f'value="{row["done"]}">{_counts(row)}</progress></td><td>{_counts(row)}</td></tr>'
+        for row in bundle["rows"]
+    )
+    note = f"<p>{html.escape(bundle['note'])}</p>" if bundle["note"] else ""
+    return f"<table>{rows}</table><p>{_times(bundle)}</p>{note}"

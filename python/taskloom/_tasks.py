@@ -1,0 +1,107 @@
+"""What a task may ask for: a client of its own cluster, its worker, and to leave its slot."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from taskloom._context import TaskContext, TaskWorker, current_task, executor_context
+from taskloom._errors import ConfigError
+
+if TYPE_CHECKING:
+    from taskloom._client import Client
+
+_lock = threading.Lock()
+_own: Client | None = None
+
+
+def get_client(
+    address: str | None = None, timeout: float | str | None = None, resolve_address: bool = True
+) -> Client:
+    """Return a client: in a task that of its cluster, elsewhere the current one.
+
+    While a task waits for futures of this client, other tasks have its slot.
+
+    Parameters
+    ----------
+    address : str, optional
+        Connect there instead, unless that is where the client is connected already.
+    timeout : float or str, optional
+        Seconds to connect in.
+
+    Returns
+    -------
+    Client
+    """
+    from taskloom._client import Client
+
+    global _own
+    context = executor_context()
+    if context is not None and address in (None, context.scheduler):
+        with _lock:
+            if _own is None or _own.status != "running":
+                _own = Client(
+                    context.scheduler,
+                    token=context.token,
+                    name=f"tasks of {context.worker.name}",
+                    timeout=timeout or 10,
+                    set_as_default=False,
+                )
+            return _own
+    current = Client._newest()
+    if current is not None and address in (None, current.address):
+        return current
+    if address is not None:
+        return Client(address, timeout=timeout or 10)
+    raise ConfigError("There is no client yet. Connect first: client = Client().")
+
+
+def get_worker() -> TaskWorker:
+    """In a task: return the worker that runs it."""
+    context = executor_context()
+    if context is None:
+        raise ConfigError("get_worker() works in a task only.")
+    return context.worker
+
+
+def _running(what: str) -> TaskContext:
+    task = current_task()
+    if task is None:
+        raise ConfigError(f"{what}() works in a running task only, in the thread that runs it.")
+    return task
+
+
+def secede() -> None:
+    """In a task: leave its slot to other tasks and go on beside them."""
+    _running("secede").secede()
+
+
+def rejoin() -> None:
+    """In a task that has seceded: wait until it has a slot again."""
+    _running("rejoin").rejoin()
+
+
+@contextlib.contextmanager
+def worker_client(
+    timeout: float | str | None = None, separate_thread: bool = True
+) -> Iterator[Client]:
+    """In a task: a client for a ``with`` block.
+
+    Parameters
+    ----------
+    timeout : float or str, optional
+        Seconds to connect in.
+    separate_thread : bool
+        Leave the slot to other tasks within the block.
+    """
+    client = get_client(timeout=timeout)
+    if separate_thread and current_task() is not None:
+        secede()
+        try:
+            yield client
+        finally:
+            rejoin()
+    else:
+        yield client

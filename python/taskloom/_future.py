@@ -183,9 +183,11 @@ class Future(Generic[T]):
 
     def __del__(self) -> None:
         # The interpreter may be ending: what it would need may be gone.
-        with contextlib.suppress(Exception):
-            if self._cid > 0 and self._client is not None:
-                self._client._session.release(self._cid)
+        try:
+            if self._cid > 0:
+                self._client._session.release(self._cid)  # type: ignore[union-attr]
+        except Exception:
+            pass
 
     def __reduce__(self) -> tuple:
         found = getattr(_pack.packing, "futures", None)

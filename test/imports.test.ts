@@ -44,7 +44,7 @@ const ALLOWED: Record<string, readonly string[]> = {
     'deploy',
     'launcher'
   ],
-  index: ['base', 'client', 'deploy', 'kernel']
+  index: ['base', 'client', 'deploy', 'kernel', 'serialize']
 };
 
 function roomOf(path: string): string {

@@ -28,6 +28,8 @@ export interface MemoryOptions {
   memoryTerminate?: number | false;
   maxSpill?: string;
   localDirectory?: string;
+  python?: string;
+  pythonThreads?: boolean;
 }
 
 /** What they say of memory. */

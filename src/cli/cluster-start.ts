@@ -43,6 +43,8 @@ export async function startCluster(options: Options): Promise<void> {
     memoryLimit: options.memoryLimit,
     memory: memoryWishes(options),
     ...present('localDirectory', options.localDirectory),
+    ...present('python', options.python),
+    ...present('pythonThreads', options.pythonThreads),
     host: options.host,
     port: options.port,
     insecure: options.insecure === true,

@@ -164,6 +164,11 @@ function addMemory(command: Command): void {
     .option('--max-spill <bytes>', 'that files may take, such as "20 GiB" (default: no limit)')
     .option('--env <variables...>', "variables of the workers' environment, NAME=value each")
     .option('--local-directory <folder>', 'where values go that do not fit memory')
+    .option(
+      '--python <path>',
+      'interpreter of Python tasks (default: TASKLOOM_PYTHON; none: no Python)'
+    )
+    .option('--python-threads', 'run Python tasks as threads of one process a worker')
     .option('--lifetime <time>', 'after which a worker leaves, such as "6 h" (default: never)')
     .option('--lifetime-stagger <time>', 'by which lifetimes differ, by chance (default: 0)')
     .option('--lifetime-restart', 'start a worker anew when its lifetime is over');

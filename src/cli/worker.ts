@@ -60,6 +60,8 @@ export async function runWorker(target: string, options: Options): Promise<void>
     insecure: options.insecure === true,
     resources: parseResources(options.resources),
     root: resolve(options.root ?? '.'),
+    ...present('python', options.python),
+    ...present('pythonThreads', options.pythonThreads),
     drainTimeout: parseDuration(options.drainTimeout),
     environment: parseEnvironment(options.env),
     ...present('lifetime', lifetimeShape(options))

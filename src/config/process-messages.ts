@@ -64,6 +64,10 @@ export interface WorkerShape {
   host: string;
   insecure: boolean;
   resources: Record<string, number>;
+  /** The interpreter of Python tasks; absent: what TASKLOOM_PYTHON names; `none`. */
+  python?: string;
+  /** Python tasks run as threads of one process a worker. */
+  pythonThreads?: boolean;
   /** Where modules that tasks import are looked for. */
   root: string;
   /** ms that a worker may take to leave when it gets SIGTERM; 0 = none. */

@@ -49,6 +49,10 @@ export interface LocalClusterOptions extends SchedulingOptions, LifetimeWishes {
   insecure?: boolean;
   /** Amounts of resources that each worker offers to tasks. */
   resources?: Record<string, number>;
+  /** The interpreter that runs Python tasks. Default: what TASKLOOM_PYTHON names; "none": no Python. */
+  python?: string;
+  /** Run Python tasks as threads of one process a worker, instead of in a process each. */
+  pythonThreads?: boolean;
   /** Where modules that tasks import are looked for. Default: the working directory. */
   root?: string;
   /** Variables of the workers' environment, beside those of this process. */
@@ -134,6 +138,8 @@ export class LocalCluster implements Cluster {
         insecure,
         resources: options.resources ?? {},
         root: options.root ?? process.cwd(),
+        ...(options.python === undefined ? {} : { python: options.python }),
+        ...(options.pythonThreads === true ? { pythonThreads: true } : {}),
         drainTimeout: parseDuration(options.drainTimeout ?? DRAIN_TIMEOUT),
         environment: options.environment ?? {},
         ...livesFor(options)

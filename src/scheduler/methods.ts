@@ -2,6 +2,7 @@
  * What a client may ask the scheduler (`request` messages): read-only looks at the state, and the
  * calls that go on to workers and nannies. Method names are Dask's words.
  */
+import type { Language } from '../protocol/messages.ts';
 import type { RequestHandler } from '../comm/rpc.ts';
 import { smallList } from '../base/small-set.ts';
 import { ConfigError } from '../base/errors.ts';
@@ -103,12 +104,14 @@ export function clientMethods(
     run: ({
       blob,
       args,
-      workers
+      workers,
+      language
     }: {
       blob: Uint8Array;
       args: Uint8Array;
       workers: string[] | null;
-    }) => runEverywhere(scheduler, blob, args, workers),
+      language?: Language;
+    }) => runEverywhere(scheduler, { blob, args, language }, workers),
     scale: ({ workers }: { workers: number }) => scheduler.scaling.scale(workers),
     'restart-workers': () => scheduler.scaling.askNannies('restart-workers', {}),
     close: ({ reason }: { reason: string }) => scheduler.requestClose(reason)
@@ -162,8 +165,7 @@ function byWorker<T>(
 /** Runs a function once on each worker, beside its tasks; answers by worker address. */
 async function runEverywhere(
   scheduler: Scheduler,
-  blob: Uint8Array,
-  args: Uint8Array,
+  call: { blob: Uint8Array; args: Uint8Array; language?: Language | undefined },
   workers: string[] | null
 ): Promise<Record<string, unknown>> {
   const wanted = (link: WorkerLink): boolean =>
@@ -174,7 +176,7 @@ async function runEverywhere(
   const answers = await Promise.all(
     links.map(async ({ register, requester }) => {
       try {
-        return [register.address, await requester.request('run', { blob, args })] as const;
+        return [register.address, await requester.request('run', call)] as const;
       } catch (error) {
         const message = error instanceof Error ? error.message : String(error);
         const failed = {

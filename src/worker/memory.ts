@@ -8,6 +8,7 @@ import { STREAM_KINDS } from '../protocol/feed.ts';
 import type { StartStops } from '../protocol/messages.ts';
 import { GarbageCollector } from './garbage.ts';
 import type { DataLost, Pause, Unpause } from './state/events.ts';
+import { LiveStore } from './store/live.ts';
 import { MemoryStore } from './store.ts';
 import type { ValueStore } from './store.ts';
 import { ProcessFolder } from '../config/folder.ts';
@@ -30,6 +31,8 @@ export interface WorkerMemoryOptions {
   onEvent(event: Pause | Unpause | DataLost): void;
   /** Executors should let go of their copies of these. */
   onEvicted(tids: number[]): void;
+  /** Memory of executors that are processes of their own; is asked for at every reading. */
+  executorBytes(): number;
   /** Executors should collect garbage. */
   onCollect(): void;
   onLog(level: 'info' | 'warn', text: string): void;
@@ -38,10 +41,11 @@ export interface WorkerMemoryOptions {
 }
 
 export class WorkerMemory {
-  readonly store: ValueStore;
+  readonly store: LiveStore;
   private readonly options: WorkerMemoryOptions;
   private readonly spilling: SpillingStore | null;
   private readonly garbage = new GarbageCollector();
+  private spillBytes = 0;
   private timer: ReturnType<typeof setInterval> | null = null;
 
   constructor(options: WorkerMemoryOptions) {
@@ -50,17 +54,23 @@ export class WorkerMemory {
     const settings = { ...MEMORY_DEFAULTS, ...options.settings, memoryLimit };
     const { target, spill, pause } = settings;
     if (memoryLimit === 0 || target + spill + pause === 0) {
-      this.store = new MemoryStore();
+      this.store = this.liveStore(new MemoryStore(), 0);
       this.spilling = null;
       return;
     }
     const folder = new ProcessFolder('worker', options.localDirectory ?? '');
     this.spilling = this.spillingStore(settings, folder);
-    this.store = this.spilling;
+    this.store = this.liveStore(this.spilling, target * memoryLimit);
+    this.spillBytes = spill * memoryLimit;
     if (target + spill > 0 && folder.inMemory) {
       const where = `Values would be spilled to ${folder}, which is itself in memory`;
       options.onLog('warn', `${where}. Choose a folder on a disk with localDirectory.`);
     }
+  }
+
+  private liveStore(inner: ValueStore, target: number): LiveStore {
+    const onLost = (tids: number[]): void => this.options.onEvent({ op: 'data-lost', tids });
+    return new LiveStore(inner, { target, onLost });
   }
 
   private spillingStore(settings: MemorySettings, folder: ProcessFolder): SpillingStore {
@@ -87,7 +97,13 @@ export class WorkerMemory {
   watch(): void {
     const { spilling } = this;
     if (spilling === null || this.timer !== null) return;
-    this.timer = setInterval(() => spilling.measured(process.memoryUsage.rss()), READING_MS);
+    this.timer = setInterval(() => {
+      const used = process.memoryUsage.rss() + this.options.executorBytes();
+      spilling.measured(used);
+      if (this.spillBytes > 0 && used > this.spillBytes) {
+        this.store.relieve(used - this.spillBytes);
+      }
+    }, READING_MS);
   }
 
   /** Why values that should be on disk are not, or ''. */

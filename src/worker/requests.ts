@@ -5,6 +5,7 @@ import type { ThreadSetup } from './executor/messages.ts';
 import { runOnce } from './executor/run-once.ts';
 import type { LogEntry, WorkerTask } from './state/state.ts';
 import type { DumpedWorkerState } from '../protocol/dump.ts';
+import type { Language } from '../protocol/messages.ts';
 import type { ThreadStack } from './executor/stacks.ts';
 
 export interface ExecutingTask {
@@ -25,12 +26,15 @@ export interface RequestContext {
   tasks(): Iterable<Readonly<WorkerTask>>;
   info(): Record<string, unknown>;
   executing(): ExecutingTask[];
+  runPython(blob: Uint8Array, args: Uint8Array): Promise<unknown>;
   stacks(timeoutMs: number): Promise<Map<number, ThreadStack>>;
 }
 
 interface RunParams {
   blob: Uint8Array;
   args: Uint8Array;
+  /** Default `javascript`. */
+  language?: Language;
   /** false: answer at once, with null. */
   wait?: boolean;
 }
@@ -38,7 +42,11 @@ interface RunParams {
 /** `run`, `logs`, `story`, `executing`, `call-stack`, `dump`. */
 export function requestHandlers(context: RequestContext): ReadonlyMap<string, RequestHandler> {
   const { log, root, address, memoryLimit } = context;
-  const run = ({ blob, args, wait }: RunParams): unknown => {
+  const run = ({ blob, args, wait, language }: RunParams): unknown => {
+    if (language === 'python') {
+      const answer = context.runPython(blob, args);
+      return wait === false ? null : answer;
+    }
     const answer = runOnce({
       blob,
       args,

@@ -4,6 +4,7 @@
  * number and every other number leads to a place of its own. Whoever still works under the numbers
  * of the one before keeps that view, and finds what it put there.
  */
+import type { LiveHolder, LiveValue } from './store/live.ts';
 import type { StoredValue, ValueStore } from './store.ts';
 
 /** Task numbers of one scheduler are below this. */
@@ -101,6 +102,18 @@ export class StoreView implements ValueStore {
 
   giveBack(value: StoredValue): void {
     this.inner.giveBack(value);
+  }
+
+  putLive(tid: number, value: LiveValue): void {
+    this.inner.putLive?.(this.place(tid), value);
+  }
+
+  lose(holder: LiveHolder): void {
+    this.inner.lose?.(holder);
+  }
+
+  async rescue(holder: LiveHolder): Promise<void> {
+    await this.inner.rescue?.(holder);
   }
 
   private placesOf(tids: readonly number[]): readonly number[] {

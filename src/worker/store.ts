@@ -3,6 +3,7 @@
  * are copies. Whoever takes frames out must not write to them.
  */
 import type { Family } from '../serialize/value.ts';
+import type { LiveHolder, LiveValue } from './store/live.ts';
 
 /** One value. */
 export interface StoredValue {
@@ -38,6 +39,12 @@ export interface ValueStore {
   /** Like `get`, for longer than this turn: its frames stay whole until `giveBack`. */
   lend(tid: number): StoredValue | undefined;
   giveBack(value: StoredValue): void;
+  /** Takes a value that stays live in an executor; absent: only frames are taken. */
+  putLive?(tid: number, value: LiveValue): void;
+  /** An executor has died: what was live in it is lost. */
+  lose?(holder: LiveHolder): void;
+  /** An executor is about to be ended: what is live in it comes here. */
+  rescue?(holder: LiveHolder): Promise<void>;
 }
 
 /** All values in memory. */

@@ -7,6 +7,7 @@
  * executor pool, transfers) is made anew, values and running executions are taken over. Without a
  * scheduler for long it ends: its nanny or whoever made it decides what follows.
  */
+import { existsSync, readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { formatDuration } from '../base/duration.ts';
 import { lifetimeOf } from '../config/lifetime.ts';
@@ -15,6 +16,9 @@ import { answerRequest } from '../comm/rpc.ts';
 import type { RequestHandler } from '../comm/rpc.ts';
 import { CommServer } from '../comm/server.ts';
 import { drainTime } from '../config/duration.ts';
+import { ProcessFolder } from '../config/folder.ts';
+import { choosePython } from '../config/python.ts';
+import type { PythonChoice } from '../config/python.ts';
 import { ownVersions, packageVersion } from '../config/runtime.ts';
 import { Log } from '../diagnostics/log.ts';
 import { PROTOCOL_VERSION } from '../protocol/limits.ts';
@@ -28,7 +32,7 @@ import { DataService } from './data-service.ts';
 import type { ThreadSetup } from './executor/messages.ts';
 import { Orphans } from './executor/orphans.ts';
 import { ExecutorPool } from './executor/pool.ts';
-import type { PoolEvents, TaskToRun } from './executor/pool.ts';
+import type { PoolEvents, PythonShape, TaskToRun } from './executor/pool.ts';
 import { Gatherer } from './gatherer.ts';
 import { WorkerMemory } from './memory.ts';
 import { ProcessMetrics } from './metrics.ts';
@@ -54,6 +58,10 @@ const ORPHANS_MS = 60_000;
 /** Values that are announced to the next scheduler at most. */
 const HELD_MOST = 500_000;
 
+/** Part of the memory limit at which a Python process is ended, as a nanny ends a worker. */
+const TERMINATE = 0.95;
+const SHARED_MEMORY = '/dev/shm';
+
 export interface WorkerOptions {
   /** `http://host:port`; while a promise of it is out, the worker gets ready. */
   schedulerAddress: string | Promise<string>;
@@ -77,6 +85,10 @@ export interface WorkerOptions {
   nanny?: string | undefined;
   /** File in which threads note what they run, for its nanny; '' = nowhere. */
   lastWords?: string | undefined;
+  /** The interpreter that runs Python tasks; absent: TASKLOOM_PYTHON, `none`: no Python. */
+  python?: string | undefined;
+  /** Python tasks run as threads of one process, instead of in a process each. */
+  pythonThreads?: boolean | undefined;
   /** Allow an address beyond loopback without encryption. */
   insecure?: boolean | undefined;
   /** Folder from which tasks' imports are resolved. Default: the current one. */
@@ -107,6 +119,9 @@ export class Worker {
   private readonly options: WorkerOptions;
   private readonly server: CommServer;
   private readonly memory: WorkerMemory;
+  private python: PythonChoice | null;
+  private languages: { python?: string } = {};
+  private readonly shared: ProcessFolder;
   private parts: Parts;
   private readonly orphans = new Orphans();
   private readonly metrics = new ProcessMetrics();
@@ -136,6 +151,7 @@ export class Worker {
     });
     const worker = new Worker(options, server, await server.listen());
     try {
+      await worker.startPython();
       await worker.link.open();
     } catch (error) {
       await worker.close('it could not register');
@@ -152,6 +168,8 @@ export class Worker {
     this.address = address;
     this.log = new Log(`worker ${options.name}`, options.onLog ?? null);
     this.finished = new Promise(resolve => (this.finish = resolve));
+    this.python = choosePython(options.python);
+    this.shared = new ProcessFolder('worker', existsSync(SHARED_MEMORY) ? SHARED_MEMORY : '');
     this.memory = this.manageMemory();
     this.parts = this.makeParts('', new StoreView(this.memory.store));
     this.link = new SchedulerLink({
@@ -174,11 +192,30 @@ export class Worker {
       tasks: () => this.state?.tasks.values() ?? [],
       info: () => this.info(),
       executing: () => this.executing(Date.now()),
+      runPython: (blob, args) => this.parts.pool.runPython(blob, args),
       stacks: timeoutMs => this.parts.pool.stacks(timeoutMs)
     });
     server.data((message, socket) => this.parts.data.handle(message, socket));
     server.route('GET', '/info', () => ({ status: 200, body: this.info() }));
     server.route('GET', '/logs', () => ({ status: 200, body: { lines: this.log.tail() } }));
+  }
+
+  /** Which Python there is must be known when the worker registers; its processes stay. */
+  private async startPython(): Promise<void> {
+    if (this.python === null) return;
+    const started = await this.parts.pool.startPython();
+    if ('version' in started) this.languages = { python: started.version };
+    else {
+      this.python = null;
+      this.log.warn(`It runs no Python tasks: ${started.reason}`);
+    }
+  }
+
+  /** How the pool is to run Python. */
+  private pythonShape(): PythonShape | undefined {
+    if (this.python === null) return undefined;
+    const folder = this.shared.file('python');
+    return { ...this.python, folder, threads: this.options.pythonThreads === true };
   }
 
   private manageMemory(): WorkerMemory {
@@ -189,6 +226,7 @@ export class Worker {
       localDirectory,
       onEvent: event => this.tell(this.numbered(event)),
       onEvicted: places => this.parts.pool.drop(this.parts.store.numbersOf(places)),
+      executorBytes: () => this.executorBytes(),
       onCollect: () => this.parts.pool.collectGarbage(),
       onLog: (level, text) => this.log.add(level, text),
       onDisk: message => {
@@ -196,6 +234,19 @@ export class Worker {
         if (tids.length > 0) this.link.send({ ...message, tids });
       }
     });
+  }
+
+  /** Resident bytes of Python processes; the largest has to go before the worker itself would. */
+  private executorBytes(): number {
+    const { memoryLimit } = this.options;
+    const sizes = this.parts.pool.processes.map(pid => ({ pid, bytes: residentBytes(pid) }));
+    const total = sizes.reduce((sum, { bytes }) => sum + bytes, 0);
+    const used = total + process.memoryUsage.rss();
+    const [largest] = sizes.sort((a, b) => b.bytes - a.bytes);
+    if (largest !== undefined && memoryLimit > 0 && used > TERMINATE * memoryLimit) {
+      this.parts.pool.killForMemory(largest.pid);
+    }
+    return total;
   }
 
   /** What tasks are told of where they run. */
@@ -248,6 +299,8 @@ export class Worker {
         store,
         lastWords: options.lastWords ?? '',
         context: () => this.taskContext(),
+        keyOf,
+        python: this.pythonShape(),
         events: poolEvents
       }),
       gatherer: new Gatherer({
@@ -287,6 +340,7 @@ export class Worker {
       nthreads,
       memoryLimit,
       resources: { ...resources },
+      languages: this.languages,
       nanny: nanny ?? '',
       version: packageVersion(),
       versions: ownVersions(),
@@ -363,7 +417,8 @@ export class Worker {
       adopted.nbytes.push(held.nbytes[i] ?? 0);
       adopted.types.push(held.types[i] ?? '');
     });
-    this.orphans.adopt(parts.pool);
+    // Before the first hello it has run nothing, and its processes are taken over below.
+    if (this.state !== null) this.orphans.adopt(parts.pool);
     const running = new Set(held?.running);
     for (const { tid, key, state, lane, start, took } of this.state?.tasks.values() ?? []) {
       if (numbers.has(tid)) continue;
@@ -379,6 +434,8 @@ export class Worker {
     parts.gatherer.close();
     const view = this.state === null ? parts.store : parts.store.next(numbers);
     this.parts = this.makeParts(hello.epoch, view);
+    if (this.state === null) this.parts.pool.takeProcesses(parts.pool);
+    else if (this.python !== null) void this.parts.pool.startPython();
     this.began.clear();
     return adopted;
   }
@@ -393,7 +450,8 @@ export class Worker {
             this.parts.pool.addFunction(
               fn,
               message.names[i] ?? '',
-              message.blobs[i] ?? new Uint8Array()
+              message.blobs[i] ?? new Uint8Array(),
+              message.languages?.[i]
             )
           );
           break;
@@ -625,7 +683,17 @@ export class Worker {
     gatherer.close();
     await Promise.all([pool.close(), this.orphans.close(), this.server.close()]);
     await this.memory.close();
+    this.shared.remove();
     this.finish(reason);
+  }
+}
+
+/** What the system says that a process uses; 0 where it does not say. */
+function residentBytes(pid: number): number {
+  try {
+    return 4096 * Number(readFileSync(`/proc/${pid}/statm`, 'utf8').split(' ')[1]);
+  } catch {
+    return 0;
   }
 }
 

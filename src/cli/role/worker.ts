@@ -28,6 +28,8 @@ const worker = await orFail(
     insecure: shape.insecure,
     resources: shape.resources,
     root: shape.root,
+    python: shape.python,
+    pythonThreads: shape.pythonThreads,
     lifetime: shape.lifetime,
     lastWords,
     onLog: toStderr

@@ -7,6 +7,7 @@
  * it, or the control thread (TAKEN) to take it back. Cell 0 holds the number of the running task.
  */
 import type { TaskWorker } from '../../base/task-context.ts';
+import type { Language } from '../../protocol/messages.ts';
 import type { Family } from '../../serialize/value.ts';
 
 export const BEGUN = -1;
@@ -43,6 +44,7 @@ export interface SentFunction {
   fn: number;
   name: string;
   blob: Uint8Array;
+  language: Language;
 }
 
 /** To the thread. */
@@ -104,6 +106,10 @@ export interface ResultBatch {
   failures: Failure[];
   /** Values that are live no more. */
   evicted: number[];
+  /** Of a Python executor: the frames of each value, instead of columns. */
+  values?: Uint8Array[][];
+  /** Of a Python executor: 1: the value is live there and nowhere else. */
+  owned?: number[];
 }
 /** A task that asked for it begins. */
 export interface BeganMessage {

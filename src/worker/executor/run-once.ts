@@ -7,7 +7,7 @@ import { packFrames } from '../../serialize/value.ts';
 import type { FromThread, ThreadSetup } from './messages.ts';
 import { framesOf } from './results.ts';
 import { ExecutorThread } from './thread.ts';
-import type { Death } from './thread.ts';
+import type { Death } from './executor.ts';
 
 export interface RunOptions {
   blob: Uint8Array;
@@ -65,7 +65,12 @@ export function runOnce(options: RunOptions): Promise<Uint8Array | { error: Erro
           exception: null
         })
     });
-    thread.sendFunction({ fn: 0, name: KEY, blob: Uint8Array.from(options.blob) });
+    thread.sendFunction({
+      fn: 0,
+      name: KEY,
+      blob: Uint8Array.from(options.blob),
+      language: 'javascript'
+    });
     thread.hand({
       tid: -1,
       runId: 0,

@@ -4,41 +4,11 @@
  */
 import { resourceLimits as ownLimits, Worker } from 'node:worker_threads';
 import { BEGUN, TAKEN } from './messages.ts';
+import type { Death, Executor, Handed } from './executor.ts';
 import type { FromThread, SentFunction, SentValue, ThreadSetup, ToThread } from './messages.ts';
 
 /** Frames of at least so many bytes must be copies of their own: their buffers are handed over. */
 export const HANDED_OVER = 16 * 1024;
-
-/** A task as it is handed to a thread. */
-export interface Handed {
-  tid: number;
-  runId: number;
-  key: string;
-  fn: number;
-  args: Uint8Array;
-  deps: number[] | null;
-  /** 1: say when it begins. */
-  announce: boolean;
-  seq: number;
-  /** -1: it has left its slot once, and cannot be taken back any more. */
-  cell: number;
-}
-
-/** How a thread ended. */
-export interface Death {
-  /** The task whose code ran; several when nobody knows which of them it was. */
-  running: Handed[];
-  /** Those that had not begun, or whose results were lost with the thread. */
-  others: Handed[];
-  outOfMemory: boolean;
-  exitCode: number;
-  /** It was ended by `kill`. */
-  killed: boolean;
-  /** Its own code never came to run. */
-  stillborn: boolean;
-  /** What it died of, if it said so. */
-  error: string;
-}
 
 export interface ThreadOptions {
   lane: number;
@@ -65,7 +35,8 @@ function entry(): URL {
   return new URL(url.endsWith('.ts') ? './thread-main.ts' : './thread-main.js', url);
 }
 
-export class ExecutorThread {
+export class ExecutorThread implements Executor {
+  readonly language = 'javascript';
   readonly lane: number;
   /** What is handed over and not finished, by sequence number, in the order of handing over. */
   readonly queue = new Map<number, Handed>();
@@ -197,6 +168,10 @@ export class ExecutorThread {
     const taken = Atomics.compareExchange(this.cells, task.cell, task.seq, TAKEN) === task.seq;
     if (taken) this.finish(task.seq);
     return taken;
+  }
+
+  recallLater(tasks: readonly Handed[]): Promise<Handed[]> {
+    return Promise.resolve(tasks.filter(task => this.recall(task)));
   }
 
   hasBegun(task: Handed): boolean {

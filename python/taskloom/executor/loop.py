@@ -1,0 +1,660 @@
+"""What runs in a Python executor: takes tasks, calls the user's functions, tells what came of them.
+
+The main thread reads what the worker says; tasks run in threads of their own, one for each slot, so
+that tasks that have not begun can be taken back while another runs. What has ended is told in
+batches. Coroutines run on one event loop beside them; a task whose coroutine waits keeps its slot.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import mmap
+import os
+import pickle
+import struct
+import sys
+import threading
+import time
+import traceback
+import types
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import taskloom._context as context
+from taskloom._errors import Reschedule, WorkerMemoryError
+from taskloom.executor.failure import (
+    own_failure,
+    result_failure,
+    start_failure,
+    users_failure,
+)
+from taskloom.executor.link import Link
+from taskloom.executor.output import Forward
+from taskloom.executor.sizes import size_of
+from taskloom.executor.values import Outbox, Sent, Values, travels, written
+from taskloom.serialize import deserialize, pack, serialize, unpack
+
+# Results are sent when so many have gathered, or after so many seconds, or so many bytes.
+_BATCH = 32
+_BATCH_S = 0.002
+_BATCH_BYTES = 4 * 2**20
+# Results of fewer bytes are sent along at once, and decoded again when needed.
+_LIVE_BYTES = 64 * 1024
+_COPY_BYTES = 1024
+_SMALL = frozenset({type(None), bool, int, float})
+_CELL = struct.Struct("<I")
+_SAMPLE_S = 0.01
+_PICKLE_OF_ONE = b"\xd7\x02\x00\x01"
+
+_current: ContextVar[RunningTask | None] = ContextVar("taskloom_task", default=None)
+
+
+class Task:
+    """A task as the worker has handed it over."""
+
+    __slots__ = ("announce", "args", "fn", "inputs", "key", "run_id", "seq", "tid")
+
+    def __init__(
+        self,
+        seq: int,
+        tid: int,
+        run_id: int,
+        key: str,
+        fn: int,
+        args: memoryview,
+        inputs: list[Any] | None,
+        announce: bool,
+    ) -> None:
+        self.seq = seq
+        self.tid = tid
+        self.run_id = run_id
+        self.key = key
+        self.fn = fn
+        self.args = args
+        self.inputs = inputs
+        self.announce = announce
+
+
+class RunningTask:
+    """A task whose code has begun; what ``taskloom.secede`` and its like act on."""
+
+    __slots__ = ("_executor", "_implicit", "_waits", "away", "cell", "key", "seq", "start", "tid")
+
+    def __init__(self, executor: Executor, task: Task, cell: int) -> None:
+        self._executor = executor
+        self.key = task.key
+        self.tid = task.tid
+        self.seq = task.seq
+        self.cell = cell
+        self.start = time.perf_counter()
+        self.away = False
+        self._implicit = False
+        self._waits = 0
+
+    def secede(self) -> None:
+        """Leave the slot, for good unless it rejoins."""
+        self._implicit = False
+        self._executor.leave(self)
+
+    def rejoin(self) -> None:
+        """Return when it has a slot again."""
+        self._executor.come_back(self)
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Give the slot to other tasks meanwhile; take it again if it is free then."""
+        self._waits += 1
+        if self._waits == 1 and not self.away:
+            self._implicit = True
+            self._executor.leave(self)
+        try:
+            yield
+        finally:
+            self._waits -= 1
+            if self._waits == 0 and self._implicit:
+                self._implicit = False
+                self._executor.come_back_if_free(self)
+
+
+class Slots:
+    """Turns of threads: who returns goes first, then who takes the next task."""
+
+    def __init__(self, count: int) -> None:
+        self.condition = threading.Condition()
+        self.free = list(range(1, count + 1))
+        self.returning = 0
+        # Threads that wait for a slot in order to take tasks.
+        self.spare = 0
+
+    def take(self) -> int:
+        """Wait for a slot, after all who return."""
+        with self.condition:
+            self.spare += 1
+            while not self.free or self.returning > 0:
+                self.condition.wait()
+            self.spare -= 1
+            return self.free.pop()
+
+    def take_back(self) -> int:
+        """Wait for a slot, before others."""
+        with self.condition:
+            self.returning += 1
+            self.condition.notify_all()
+            while not self.free:
+                self.condition.wait()
+            self.returning -= 1
+            return self.free.pop()
+
+    def take_if_free(self) -> int:
+        """Give a slot, or 0."""
+        with self.condition:
+            return self.free.pop() if self.free else 0
+
+    def give(self, slot: int) -> None:
+        """Let others have it."""
+        with self.condition:
+            self.free.append(slot)
+            self.condition.notify_all()
+
+
+class Results:
+    """What has ended and has not been told."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple] = []
+        self.failures: list[dict[str, Any]] = []
+        self.frames: list[Any] = []
+        self.bytes = 0
+
+
+class Executor:
+    """One executor process.
+
+    Parameters
+    ----------
+    link : Link
+        To the worker.
+    setup : dict
+        The worker's first message.
+    """
+
+    def __init__(self, link: Link, setup: dict[str, Any]) -> None:
+        self._link = link
+        self._setup = setup
+        self._pid = os.getpid()
+        self._memory_limit: int = setup["memoryLimit"]
+        self._keeps: bool = setup["keepsLive"]
+        self._values = Values(setup["liveBytes"])
+        self._outbox = Outbox(setup["folder"])
+        self._blobs: dict[int, tuple[str, bytes]] = {}
+        self._functions: dict[int, Any] = {}
+        self._queue: deque[Task] = deque()
+        self._slots = Slots(setup["threads"])
+        self._running: dict[int, tuple[RunningTask, int]] = {}
+        self._results = Results()
+        self._results_lock = threading.Lock()
+        self._due = threading.Event()
+        self._last_sent = 0.0
+        self._cells = _cells(setup["cells"])
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._outputs: list[Forward] = []
+        self._take_output()
+
+    # ---------------------------------------------------------------- the worker's messages
+
+    def run(self) -> None:
+        """Serve until the worker ends or says so."""
+        for _ in range(self._setup["threads"]):
+            self._thread(self._take_tasks, "taskloom-task")
+        self._thread(self._tell_in_time, "taskloom-results")
+        while True:
+            message = self._link.receive()
+            if message is None or message[0]["op"] == "close":
+                return
+            head, frames = message
+            try:
+                self._heard(head, frames)
+            except Exception:
+                text = f"The executor could not do {head['op']}:\n{traceback.format_exc()}"
+                self._say("", "error", text)
+
+    def _heard(self, head: dict[str, Any], frames: list[memoryview]) -> None:
+        op = head["op"]
+        if op == "tasks":
+            self._accept(head, frames)
+        elif op == "drop":
+            self._values.drop(head["tids"])
+            for fn in head["fns"]:
+                self._blobs.pop(fn, None)
+                self._functions.pop(fn, None)
+        elif op == "context":
+            self._introduce(head)
+        elif op == "recall":
+            self._link.send(
+                {"op": "recalled", "id": head["id"], "seqs": self._recall(head["seqs"])}
+            )
+        elif op == "fetch":
+            self._fetch(head["id"], head["tid"], head["drop"])
+        elif op == "collect-garbage":
+            self._values.clear()
+            gc.collect()
+        elif op == "stacks":
+            self._link.send({"op": "stacks", "id": head["id"], "stacks": self._stacks()})
+        elif op == "run":
+            self._thread(lambda: self._run_beside(head, frames), "taskloom-run")
+
+    def _accept(self, head: dict[str, Any], frames: list[memoryview]) -> None:
+        """Queue tasks with their inputs, which later drops cannot take away."""
+        at = 0
+        for fn, name in zip(head["fns"], head["names"], strict=True):
+            self._blobs[fn] = (name, bytes(frames[at]))
+            at += 1
+        sent: dict[int, Sent] = {}
+        for tid, family, count in zip(head["sent"], head["families"], head["counts"], strict=True):
+            parts = frames[at : at + count]
+            at += count
+            value = Sent(family, parts, sum(part.nbytes for part in parts))
+            sent[tid] = value
+            self._values.copy(tid, value, value.nbytes)
+        args = frames[at]
+        lacking: list[int] = []
+        tasks: list[Task] = []
+        rows = zip(
+            head["seqs"],
+            head["tids"],
+            head["runIds"],
+            head["keys"],
+            head["of"],
+            head["deps"],
+            head["announce"],
+            head["ends"],
+            strict=True,
+        )
+        start = 0
+        for seq, tid, run_id, key, fn, deps, announce, end in rows:
+            part = args[start:end]
+            start = end
+            inputs = None if deps is None else self._inputs(deps, sent)
+            if deps is not None and inputs is None:
+                lacking.append(seq)
+                continue
+            tasks.append(Task(seq, tid, run_id, key, fn, part, inputs, announce))
+        if lacking:
+            self._link.send({"op": "lacking", "seqs": lacking})
+        was_empty = not self._queue
+        self._queue.extend(tasks)
+        if was_empty or self._slots.free:
+            with self._slots.condition:
+                self._slots.condition.notify_all()
+
+    def _inputs(self, deps: Sequence[int], sent: dict[int, Sent]) -> list[Any] | None:
+        """Give the inputs, or None when one of them is not here."""
+        inputs: list[Any] = []
+        for tid in deps:
+            value: Any = sent.get(tid)
+            if value is None:
+                here, value = self._values.get(tid)
+                if not here:
+                    return None
+            inputs.append(value)
+        return inputs
+
+    def _recall(self, seqs: Sequence[int]) -> list[int]:
+        """Take tasks that have not begun out of the queue; those that were."""
+        wanted = set(seqs)
+        taken = []
+        for task in list(self._queue):
+            if task.seq in wanted:
+                try:
+                    self._queue.remove(task)
+                except ValueError:
+                    continue
+                taken.append(task.seq)
+        return taken
+
+    def _fetch(self, request: int, tid: int, drop: bool) -> None:
+        """Serialise a live value for those who need it elsewhere."""
+        head: dict[str, Any] = {"op": "fetched", "id": request}
+        try:
+            value = self._values.owned(tid)
+            family, frames = written(value)
+        except Exception as error:
+            text = f"{type(error).__name__}: {error}"
+            self._link.send({**head, "family": "", "files": [], "error": text})
+            return
+        sent, files = self._outbox.put(frames)
+        self._link.send({**head, "family": family, "files": files, "error": ""}, sent)
+        if drop:
+            self._values.drop([tid])
+        else:
+            self._values.copy(tid, value, size_of(value))
+
+    # ---------------------------------------------------------------- tasks
+
+    def _thread(self, target: Any, name: str) -> None:
+        threading.Thread(target=target, name=name, daemon=True).start()
+
+    def _take_tasks(self) -> None:
+        slots = self._slots
+        slot = slots.take()
+        while True:
+            if slots.returning:
+                slots.give(slot)
+                slot = slots.take()
+            try:
+                task = self._queue.popleft()
+            except IndexError:
+                self.flush()
+                with slots.condition:
+                    if not self._queue and not slots.returning:
+                        slots.condition.wait()
+                continue
+            running = RunningTask(self, task, slot)
+            self._execute(task, running)
+            if os.getpid() != self._pid:
+                # A fork of the user's that has come back here: it is no executor.
+                os._exit(0)
+            if running.away:
+                self.flush()
+                return
+            slot = running.cell
+
+    def _execute(self, task: Task, running: RunningTask) -> None:
+        self._begin(task, running)
+        began = time.time() * 1000.0
+        try:
+            fn, args, kwargs = self._prepare(task)
+        except BaseException as error:
+            self._failed(task, began, running, start_failure(task.key, error))
+            return self._end(running)
+        try:
+            value = fn(*args, **kwargs)
+            if type(value) is types.CoroutineType:
+                value = self._await(value)
+        except Reschedule:
+            self.flush()
+            self._link.send({"op": "reschedule", "seq": task.seq})
+        except BaseException as error:
+            if os.getpid() != self._pid:
+                os._exit(1)
+            # It names what its frames hold, which would live as long as it does.
+            failure = users_failure(error)
+            self._failed(task, began, running, failure)
+        else:
+            self._succeeded(task, began, running, value)
+        self._end(running)
+
+    def _begin(self, task: Task, running: RunningTask) -> None:
+        _CELL.pack_into(self._cells, 4 * running.cell, task.seq)
+        self._running[task.seq] = (running, threading.get_ident())
+        _current.set(running)
+        if task.announce:
+            self._link.send({"op": "began", "seq": task.seq})
+
+    def _end(self, running: RunningTask) -> None:
+        for output in self._outputs:
+            output.end_line()
+        _current.set(None)
+        self._running.pop(running.seq, None)
+        if not running.away:
+            _CELL.pack_into(self._cells, 4 * running.cell, 0)
+
+    def _prepare(self, task: Task) -> tuple[Any, Any, Any]:
+        fn = self._functions.get(task.fn)
+        if fn is None:
+            fn = self._functions[task.fn] = pickle.loads(self._blobs[task.fn][1])
+        packed = task.args
+        if task.inputs is None and packed[:4] == _PICKLE_OF_ONE:
+            args, kwargs = pickle.loads(packed[8:])
+            return fn, args, kwargs
+        family, frames = unpack(packed)
+        inputs = task.inputs or []
+        if family == "pickle":
+            args, kwargs = deserialize(family, frames, lambda number: _value(inputs[number]))
+        else:
+            # Arguments that another language wrote: a list of plain data.
+            args, kwargs = deserialize(family, frames), {}
+        return fn, args, kwargs
+
+    def _await(self, coroutine: Any) -> Any:
+        if self._loop is None:
+            with self._results_lock:
+                if self._loop is None:
+                    loop = asyncio.new_event_loop()
+                    self._thread(loop.run_forever, "taskloom-loop")
+                    self._loop = loop
+        self.flush()
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+
+    # ---------------------------------------------------------------- what came of it
+
+    def _succeeded(self, task: Task, began: float, running: RunningTask, value: Any) -> None:
+        duration = (time.perf_counter() - running.start) * 1000.0
+        kind = type(value)
+        try:
+            if kind in _SMALL:
+                family, frames = serialize(value)
+                nbytes = len(frames[0])
+                return self._ended(task, began, duration, kind.__name__, family, frames, nbytes, 0)
+            nbytes = size_of(value)
+            limit = self._memory_limit
+            if limit and nbytes > limit:
+                raise WorkerMemoryError(task.key, _too_large(task.key, nbytes, limit))
+            if self._keeps and nbytes >= _LIVE_BYTES and task.tid >= 0 and travels(value):
+                self._values.own(task.tid, value)
+                self._ended(task, began, duration, kind.__name__, "", [], nbytes, 2)
+                return None
+            family, frames = serialize(value)
+            size = sum(len(frame) if type(frame) is bytes else frame.nbytes for frame in frames)
+            if limit and size > limit:
+                raise WorkerMemoryError(task.key, _too_large(task.key, size, limit))
+            live = nbytes >= _COPY_BYTES and task.tid >= 0
+            live = live and self._values.copy(task.tid, value, nbytes)
+            self._ended(task, began, duration, kind.__name__, family, frames, size, int(live))
+        except WorkerMemoryError as error:
+            self._failed(task, began, running, own_failure("WORKER_MEMORY", error))
+        except MemoryError as error:
+            self._failed(task, began, running, users_failure(error))
+        except BaseException as error:
+            self._failed(task, began, running, result_failure(task.key, error))
+        return None
+
+    def _ended(
+        self,
+        task: Task,
+        began: float,
+        duration: float,
+        kind: str,
+        family: str,
+        frames: list[Any],
+        nbytes: int,
+        live: int,
+    ) -> None:
+        files: list[Any] | None = None
+        if nbytes >= 2**20 and frames:
+            frames, files = self._outbox.put(frames)
+        row = (task.seq, began, duration, nbytes, kind, family, len(frames), live, files)
+        with self._results_lock:
+            results = self._results
+            results.rows.append(row)
+            results.frames.extend(frames)
+            results.bytes += nbytes
+        self._flush_if_due(results)
+
+    def _failed(
+        self, task: Task, began: float, running: RunningTask, failure: dict[str, Any]
+    ) -> None:
+        duration = (time.perf_counter() - running.start) * 1000.0
+        with self._results_lock:
+            results = self._results
+            results.rows.append((task.seq, began, duration, 0, "", "", -1, 0, None))
+            results.failures.append(failure)
+        self._flush_if_due(results)
+
+    def _flush_if_due(self, results: Results) -> None:
+        count = len(results.rows)
+        if count >= _BATCH or results.bytes >= _BATCH_BYTES:
+            self.flush()
+        elif count == 1:
+            if time.perf_counter() - self._last_sent > _BATCH_S:
+                self.flush()
+            else:
+                self._due.set()
+
+    def flush(self) -> None:
+        """Tell what has ended."""
+        if not self._results.rows:
+            return
+        with self._results_lock:
+            results = self._results
+            if not results.rows:
+                return
+            self._results = Results()
+            self._last_sent = time.perf_counter()
+            self._link.send(
+                {
+                    "op": "results",
+                    "rows": results.rows,
+                    "failures": results.failures,
+                    "evicted": self._values.take_evicted(),
+                },
+                results.frames,
+            )
+
+    def _tell_in_time(self) -> None:
+        """Send what waits behind a task that takes long."""
+        while True:
+            self._due.wait()
+            self._due.clear()
+            time.sleep(2 * _BATCH_S)
+            self.flush()
+
+    # ---------------------------------------------------------------- leaving the slot
+
+    def leave(self, task: RunningTask) -> None:
+        """The task goes on without a slot."""
+        if task.away:
+            return
+        task.away = True
+        self.flush()
+        duration = (time.perf_counter() - task.start) * 1000.0
+        self._link.send({"op": "seceded", "seq": task.seq, "duration": duration})
+        _CELL.pack_into(self._cells, 4 * task.cell, 0)
+        if self._slots.spare == 0:
+            self._thread(self._take_tasks, "taskloom-task")
+        self._slots.give(task.cell)
+
+    def come_back(self, task: RunningTask) -> None:
+        """Wait for a slot."""
+        if task.away:
+            self._hold(task, self._slots.take_back())
+
+    def come_back_if_free(self, task: RunningTask) -> None:
+        """Take a slot if there is one."""
+        if task.away and self._slots.free:
+            slot = self._slots.take_if_free()
+            if slot:
+                self._hold(task, slot)
+
+    def _hold(self, task: RunningTask, slot: int) -> None:
+        task.cell = slot
+        task.away = False
+        _CELL.pack_into(self._cells, 4 * slot, task.seq)
+        self._link.send({"op": "rejoined", "seq": task.seq})
+
+    # ---------------------------------------------------------------- beside the tasks
+
+    def _run_beside(self, head: dict[str, Any], frames: list[memoryview]) -> None:
+        """Call one function that is no task, and answer with its result."""
+        answer: dict[str, Any] = {"op": "ran", "id": head["id"], "failure": None}
+        try:
+            fn = pickle.loads(frames[0])
+            args, kwargs = deserialize(*unpack(frames[1]))
+        except BaseException as error:
+            self._link.send({**answer, "failure": start_failure("run", error)})
+            return
+        try:
+            value = fn(*args, **kwargs)
+            if type(value) is types.CoroutineType:
+                value = self._await(value)
+            packed = pack(*serialize(value))
+        except BaseException as error:
+            self._link.send({**answer, "failure": users_failure(error)})
+            return
+        self._link.send(answer, [packed])
+
+    def _stacks(self) -> list[tuple[int, list[str]]]:
+        """Give what each running task does now, innermost call first."""
+        frames = sys._current_frames()
+        own = os.path.dirname(__file__)  # noqa: PTH120
+        stacks = []
+        for seq, (_, ident) in list(self._running.items()):
+            frame = frames.get(ident)
+            if frame is None:
+                continue
+            lines = [
+                f"{one.name} ({one.filename}:{one.lineno})"
+                for one in reversed(traceback.extract_stack(frame))
+            ]
+            end = next((i for i, line in enumerate(lines) if own in line), len(lines))
+            lines = [line for line in lines[:end] if "/threading.py:" not in line]
+            stacks.append((seq, lines))
+        return stacks
+
+    def _introduce(self, head: dict[str, Any]) -> None:
+        """Let the library find this executor when a task uses it."""
+        told, scheduler = head["worker"], head["scheduler"]
+        worker = context.TaskWorker(
+            told["name"], told["address"], told["nthreads"], told["memoryLimit"]
+        )
+        context.provide_executor(
+            context.ExecutorContext(worker, scheduler["address"], scheduler["token"], _current.get)
+        )
+
+    def _take_output(self) -> None:
+        """Make what is printed the worker's log."""
+        os.register_at_fork(after_in_child=self._forked)
+        sys.stdout = Forward(self._say, _current_key, "info", 1)
+        sys.stderr = Forward(self._say, _current_key, "error", 2)
+        self._outputs = [sys.stdout, sys.stderr]
+
+    def _say(self, key: str, level: str, text: str) -> None:
+        self._link.send({"op": "log", "key": key, "level": level, "text": text})
+
+    def _forked(self) -> None:
+        """In a fork of the user's: the worker is its parent's, not its own."""
+        self._link.abandon()
+        self._cells = bytearray(len(self._cells))
+        self._results_lock = threading.Lock()
+        sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
+        context.provide_executor(None)
+
+
+def _current_key() -> str:
+    running = _current.get()
+    return "" if running is None else running.key
+
+
+def _value(given: Any) -> Any:
+    return given.get() if type(given) is Sent else given
+
+
+def _cells(path: str) -> Any:
+    """Map the file in which the worker reads what ran when this process has died."""
+    try:
+        with open(path, "r+b") as file:  # noqa: PTH123
+            return mmap.mmap(file.fileno(), 0)
+    except (OSError, ValueError):
+        return bytearray(4096)
+
+
+def _too_large(key: str, nbytes: int, limit: int) -> str:
+    return (
+        f"Task {key}: its result is {nbytes / 2**20:.1f} MiB, the worker's limit "
+        f"{limit / 2**20:.1f} MiB. Return less, split the task, or give the workers more memory "
+        "(memoryLimit)."
+    )

@@ -1,0 +1,559 @@
+/**
+ * The control thread's side of a Python executor: a process of its own, one slot each unless told
+ * otherwise, that takes tasks in batches through a socket. It keeps large results as live objects;
+ * frames of 1 MiB and more come through files in memory. User code that holds the interpreter, or
+ * crashes it, holds up nothing here: heartbeats and values of others go on.
+ *
+ * Which task ran when it died stands in a small file that the process has mapped.
+ */
+import { spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { readFile, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Duplex } from 'node:stream';
+import type { Family } from '../../serialize/value.ts';
+import { frameBytes } from '../store.ts';
+import type { StoredValue } from '../store.ts';
+import type { LiveHolder } from '../store/live.ts';
+import type { Death, Executor, Handed } from './executor.ts';
+import type {
+  Failure,
+  FromThread,
+  ResultBatch,
+  SentFunction,
+  SentValue,
+  ThreadSetup
+} from './messages.ts';
+import { LinkReader, sendMessage } from './python-link.ts';
+import type { LinkMessage } from './python-link.ts';
+import type { ThreadStack } from './stacks.ts';
+
+/** ms in which a process answers whether a task has begun; else it holds its interpreter. */
+const RECALL_MS = 1000;
+/** ms that a process has to end by itself. */
+const CLOSE_MS = 500;
+/** Characters of what it wrote last that a report quotes. */
+const LAST_WORDS = 4000;
+const HOLDS =
+  'it does not answer: it is inside native code that holds the interpreter (the GIL), or starts.';
+
+/** What it takes to start one. */
+export interface PythonSetup {
+  /** The interpreter. */
+  python: string;
+  /** Folder that holds the package `taskloom`, or '' when the interpreter finds it. */
+  packagePath: string;
+  /** Tasks at a time. */
+  threads: number;
+  root: string;
+  memoryLimit: number;
+  /** Bytes of copies of values that it may keep. */
+  liveBytes: number;
+  /** Results may stay live in it. */
+  keepsLive: boolean;
+  /** Folder for frames, best in memory; '' = none. */
+  folder: string;
+}
+
+/** Who is told what a process says; another one, when a worker's pool is made anew. */
+export interface PythonOwner {
+  /** For what tasks ask of their executor; asked for when the first come. */
+  context(): ThreadSetup['context'];
+  receive(executor: PythonExecutor, message: FromThread): void;
+  onReady(version: string): void;
+  died(executor: PythonExecutor, death: Death): void;
+}
+
+export interface PythonOptions {
+  lane: number;
+  capacity: number;
+  setup: PythonSetup;
+  owner: PythonOwner;
+}
+
+type Row = [
+  seq: number,
+  start: number,
+  duration: number,
+  nbytes: number,
+  type: string,
+  family: Family,
+  count: number,
+  live: number,
+  files: (string | null)[] | null
+];
+
+export class PythonExecutor implements Executor, LiveHolder {
+  readonly language = 'python';
+  readonly lane: number;
+  readonly queue = new Map<number, Handed>();
+  readonly away = new Map<number, Handed>();
+  readonly live = new Set<number>();
+  readonly known = new Set<number>();
+  owner: PythonOwner;
+  private readonly options: PythonOptions;
+  private readonly child: ChildProcess;
+  private readonly link: Duplex;
+  private readonly cells: string;
+  private readonly answers = new Map<number, (message: LinkMessage | null) => void>();
+  private nextSeq = 1;
+  private nextRequest = 1;
+  private killed: 'by us' | 'for memory' | null = null;
+  private introduced = false;
+  private ready = false;
+  private over = false;
+  private output = '';
+  private spawnError = '';
+  private pending: Handed[] = [];
+  private values: SentValue[] = [];
+  private functions: SentFunction[] = [];
+
+  constructor(options: PythonOptions) {
+    this.options = options;
+    this.owner = options.owner;
+    this.lane = options.lane;
+    const { setup } = options;
+    mkdirSync(setup.folder, { recursive: true, mode: 0o700 });
+    this.cells = join(setup.folder, `cells-${options.lane}-${process.pid}-${unique++}`);
+    writeFileSync(this.cells, Buffer.alloc(4 * (setup.threads + 1)), { mode: 0o600 });
+    const path = [setup.packagePath, process.env['PYTHONPATH'] ?? ''].filter(one => one !== '');
+    this.child = spawn(setup.python, ['-u', '-m', 'taskloom.executor'], {
+      stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
+      env: {
+        ...process.env,
+        ...(path.length > 0 ? { PYTHONPATH: path.join(':') } : {}),
+        // As in Dask: libraries of numbers must not start a thread a core in every process.
+        ...threadLimits(setup.threads)
+      }
+    });
+    this.link = this.child.stdio[3] as Duplex;
+    this.listen();
+    sendMessage(this.link, { op: 'setup', ...setup, cells: this.cells });
+  }
+
+  get pid(): number {
+    return this.child.pid ?? 0;
+  }
+
+  get room(): number {
+    return this.options.capacity - this.queue.size;
+  }
+
+  hand(task: Omit<Handed, 'seq' | 'cell'>): Handed {
+    const seq = this.nextSeq;
+    this.nextSeq = seq === 0x7fffffff ? 1 : seq + 1;
+    const handed = { ...task, seq, cell: 0 };
+    this.queue.set(seq, handed);
+    this.pending.push(handed);
+    return handed;
+  }
+
+  sendFunction(sent: SentFunction): void {
+    this.known.add(sent.fn);
+    this.functions.push(sent);
+  }
+
+  sendValue(value: SentValue): void {
+    this.live.add(value.tid);
+    this.values.push(value);
+  }
+
+  post(): void {
+    const { pending, functions, values } = this;
+    if (pending.length === 0) return;
+    this.introduce();
+    this.pending = [];
+    this.functions = [];
+    this.values = [];
+    let size = 0;
+    const ends = pending.map(task => (size += task.args.length));
+    const head = {
+      op: 'tasks',
+      fns: functions.map(({ fn }) => fn),
+      names: functions.map(({ name }) => name),
+      sent: values.map(({ tid }) => tid),
+      families: values.map(({ family }) => family),
+      counts: values.map(({ frames }) => frames.length),
+      seqs: pending.map(task => task.seq),
+      tids: pending.map(task => task.tid),
+      runIds: pending.map(task => task.runId),
+      keys: pending.map(task => task.key),
+      of: pending.map(task => task.fn),
+      deps: pending.map(task => task.deps),
+      announce: pending.map(task => task.announce),
+      ends
+    };
+    const args = Buffer.concat(pending.map(task => task.args));
+    const blobs = functions.map(({ blob }) => blob);
+    sendMessage(this.link, head, [...blobs, ...values.flatMap(({ frames }) => frames), args]);
+  }
+
+  /** Before the first task: whose executor it is. */
+  private introduce(): void {
+    if (this.introduced) return;
+    const context = this.owner.context();
+    if (context === null) return;
+    this.introduced = true;
+    sendMessage(this.link, { op: 'context', ...context });
+  }
+
+  drop(tids: number[], fns: number[]): void {
+    for (const tid of tids) this.live.delete(tid);
+    for (const fn of fns) this.known.delete(fn);
+    sendMessage(this.link, { op: 'drop', tids, fns });
+  }
+
+  collectGarbage(): void {
+    sendMessage(this.link, { op: 'collect-garbage' });
+  }
+
+  recall(task: Handed): boolean {
+    const at = this.pending.indexOf(task);
+    if (at < 0) return false;
+    this.pending.splice(at, 1);
+    this.queue.delete(task.seq);
+    return true;
+  }
+
+  async recallLater(tasks: readonly Handed[]): Promise<Handed[]> {
+    const taken = tasks.filter(task => this.recall(task));
+    const posted = tasks.filter(task => this.queue.get(task.seq) === task && task.cell === 0);
+    if (posted.length === 0) return taken;
+    const seqs = posted.map(task => task.seq);
+    const answer = await this.request('recall', { seqs }, [], RECALL_MS);
+    const recalled = new Set((answer?.head['seqs'] as number[] | undefined) ?? []);
+    const back = posted.filter(task => recalled.has(task.seq) && this.queue.has(task.seq));
+    for (const task of back) this.queue.delete(task.seq);
+    return [...taken, ...back];
+  }
+
+  /** As its own notes say. */
+  hasBegun(task: Handed): boolean {
+    return task.cell < 0 || this.running().includes(task.seq);
+  }
+
+  finish(seq: number): Handed | undefined {
+    const task = this.queue.get(seq) ?? this.away.get(seq);
+    this.queue.delete(seq);
+    this.away.delete(seq);
+    return task;
+  }
+
+  move(seq: number, leaves: boolean): Handed | undefined {
+    const [from, to] = leaves ? [this.queue, this.away] : [this.away, this.queue];
+    const task = from.get(seq);
+    if (task === undefined) return undefined;
+    from.delete(seq);
+    to.set(seq, task);
+    task.cell = -1;
+    return task;
+  }
+
+  kill(): void {
+    this.killed ??= 'by us';
+    this.child.kill('SIGKILL');
+  }
+
+  /** It takes more memory than the worker has. */
+  killForMemory(): void {
+    this.killed ??= 'for memory';
+    this.child.kill('SIGKILL');
+  }
+
+  async close(): Promise<void> {
+    this.queue.clear();
+    this.away.clear();
+    const wasOver = this.over;
+    this.over = true;
+    if (wasOver) return;
+    sendMessage(this.link, { op: 'close' });
+    const ended = new Promise(resolve => this.child.once('close', resolve));
+    const timer = setTimeout(() => this.child.kill('SIGKILL'), CLOSE_MS);
+    if (this.child.exitCode === null && this.child.pid !== undefined) await ended;
+    clearTimeout(timer);
+    this.cleanUp();
+  }
+
+  // ---------------------------------------------------------------- questions
+
+  async fetch(handle: number, drop: boolean): Promise<StoredValue | null> {
+    const answer = await this.request('fetch', { tid: handle, drop }, []);
+    if (answer === null) return null;
+    const { family, files, error } = answer.head as {
+      family: Family;
+      files: (string | null)[];
+      error: string;
+    };
+    if (error !== '') {
+      this.tell({ op: 'log', key: '', level: 'error', text: `A value cannot leave: ${error}` });
+      return null;
+    }
+    try {
+      const frames = await readFrames(answer.frames, files);
+      return { family, frames, nbytes: frameBytes(frames), type: '' };
+    } catch {
+      return null;
+    }
+  }
+
+  /** Calls a function that is no task; packFrames of its result. */
+  async run(blob: Uint8Array, args: Uint8Array): Promise<Uint8Array | Failure> {
+    this.introduce();
+    const answer = await this.request('run', {}, [blob, args]);
+    if (answer === null) {
+      const message = 'TaskError: The executor in which client.run called the function has ended.';
+      return { code: 'EXECUTOR_DIED', message, traceback: '', exception: null };
+    }
+    return (answer.head['failure'] as Failure | null) ?? (answer.frames[0] as Uint8Array);
+  }
+
+  /** Stacks of the tasks that run, by sequence number. */
+  async stacks(timeoutMs: number): Promise<Map<number, ThreadStack>> {
+    const answer = await this.request('stacks', {}, [], timeoutMs);
+    const found = new Map<number, ThreadStack>();
+    if (answer === null) {
+      for (const seq of this.running())
+        found.set(seq, { frames: [], note: `Its process: ${HOLDS}` });
+      return found;
+    }
+    for (const [seq, frames] of answer.head['stacks'] as [number, string[]][]) {
+      const note = frames.length === 0 ? 'Its coroutine awaits something.' : '';
+      found.set(seq, { frames, note });
+    }
+    return found;
+  }
+
+  private request(
+    op: string,
+    fields: Record<string, unknown>,
+    frames: Uint8Array[],
+    timeoutMs = 0
+  ): Promise<LinkMessage | null> {
+    const id = this.nextRequest++;
+    if (this.over) return Promise.resolve(null);
+    sendMessage(this.link, { op, id, ...fields }, frames);
+    return new Promise(resolve => {
+      const timer =
+        timeoutMs > 0 ? setTimeout(() => this.answered(id, null), timeoutMs) : undefined;
+      this.answers.set(id, message => {
+        clearTimeout(timer);
+        resolve(message);
+      });
+    });
+  }
+
+  private answered(id: number, message: LinkMessage | null): void {
+    const answer = this.answers.get(id);
+    this.answers.delete(id);
+    answer?.(message);
+  }
+
+  // ---------------------------------------------------------------- what it says
+
+  private listen(): void {
+    const { child, link } = this;
+    const reader = new LinkReader(message => this.heard(message));
+    link.on('data', (chunk: Buffer) => reader.push(chunk));
+    link.on('error', () => undefined);
+    const wrote = (level: 'info' | 'error') => (chunk: Buffer) => {
+      const text = chunk.toString();
+      this.output = (this.output + text).slice(-LAST_WORDS);
+      this.tell({ op: 'log', key: '', level, text: text.replace(/\n$/, '') });
+    };
+    child.stdout?.on('data', wrote('info'));
+    child.stderr?.on('data', wrote('error'));
+    child.once('error', error => {
+      this.spawnError = `${this.options.setup.python} cannot be run: ${error.message}`;
+      if (child.pid === undefined) this.died(null, null);
+    });
+    child.once('close', (code, signal) => this.died(code, signal));
+  }
+
+  private tell(message: FromThread): void {
+    if (!this.over) this.owner.receive(this, message);
+  }
+
+  private heard(message: LinkMessage): void {
+    const { head } = message;
+    switch (head['op']) {
+      case 'ready':
+        this.ready = true;
+        this.owner.onReady(String(head['python']));
+        return this.tell({ op: 'ready' });
+      case 'results':
+        return this.results(message);
+      case 'recalled':
+      case 'fetched':
+      case 'ran':
+      case 'stacks':
+        return this.answered(head['id'] as number, message);
+      default:
+        // began, lacking, seceded, rejoined, reschedule, log: as threads say them.
+        return this.tell(head as unknown as FromThread);
+    }
+  }
+
+  private results({ head, frames }: LinkMessage): void {
+    const rows = head['rows'] as Row[];
+    const failures = head['failures'] as Failure[];
+    const batch = emptyBatch(head['evicted'] as number[]);
+    let at = 0;
+    let failed = 0;
+    for (const row of rows) {
+      const count = Math.max(0, row[6]);
+      const own = frames.slice(at, (at += count));
+      const failure = row[6] < 0 ? failures[failed++] : undefined;
+      const files = row[8];
+      if (files?.some(file => file !== null) === true) void this.resultFromFiles(row, own, files);
+      else addRow(batch, row, own, failure);
+    }
+    this.tell(batch);
+  }
+
+  private async resultFromFiles(
+    row: Row,
+    own: Uint8Array[],
+    files: (string | null)[]
+  ): Promise<void> {
+    const batch = emptyBatch([]);
+    try {
+      addRow(batch, row, await readFrames(own, files), undefined);
+    } catch (error) {
+      const text = error instanceof Error ? error.message : String(error);
+      const message = `SerializationError: the frames of its result could not be read: ${text}`;
+      const failure = { code: 'SERIALIZATION', message, traceback: '', exception: null };
+      addRow(batch, row, [], failure);
+    }
+    this.tell(batch);
+  }
+
+  // ---------------------------------------------------------------- its end
+
+  /** Sequence numbers of the tasks that have its slots. */
+  private running(): number[] {
+    try {
+      const cells = readFileSync(this.cells);
+      const seqs: number[] = [];
+      for (let at = 4; at < cells.length; at += 4) {
+        const seq = cells.readUInt32LE(at);
+        if (seq !== 0) seqs.push(seq);
+      }
+      return seqs;
+    } catch {
+      return [];
+    }
+  }
+
+  private died(code: number | null, signal: NodeJS.Signals | null): void {
+    if (this.over) return;
+    const current = this.running();
+    const all = [...this.queue.values(), ...this.away.values()];
+    let running = all.filter(task => current.includes(task.seq));
+    if (running.length === 0 && this.killed === null) running = [...this.away.values()];
+    const others = all.filter(task => !running.includes(task));
+    const stillborn = !this.ready && this.killed === null;
+    this.queue.clear();
+    this.away.clear();
+    this.over = true;
+    for (const id of [...this.answers.keys()]) this.answered(id, null);
+    this.cleanUp();
+    this.owner.died(this, {
+      running,
+      others,
+      outOfMemory: this.killed === 'for memory',
+      exitCode: code ?? -1,
+      killed: this.killed === 'by us',
+      stillborn,
+      error: this.spawnError || reasonOf(code, signal, this.output)
+    });
+  }
+
+  private cleanUp(): void {
+    this.link.destroy();
+    rmSync(this.cells, { force: true });
+  }
+}
+
+let unique = 1;
+
+const LIMITED = ['OMP_NUM_THREADS', 'MKL_NUM_THREADS', 'OPENBLAS_NUM_THREADS'];
+
+function threadLimits(threads: number): Record<string, string> {
+  const set = LIMITED.filter(name => process.env[name] === undefined);
+  return Object.fromEntries(set.map(name => [name, String(Math.max(1, threads))]));
+}
+
+/** How a process ended, for people, with the last that it wrote. */
+function reasonOf(code: number | null, signal: NodeJS.Signals | null, output: string): string {
+  const how =
+    signal === 'SIGKILL'
+      ? 'it was killed (SIGKILL), as the system does when memory is short'
+      : signal === 'SIGSEGV' || signal === 'SIGBUS'
+        ? `it crashed in native code (${signal}, a segmentation fault)`
+        : signal !== null
+          ? `it ended by ${signal}`
+          : `it ended with exit code ${code ?? -1}`;
+  const last = output.trim();
+  return last === '' ? how : `${how}; it last wrote:\n${last}`;
+}
+
+/** All frames of a value, those in files included; the files are removed. */
+async function readFrames(
+  sent: readonly Uint8Array[],
+  files: readonly (string | null)[]
+): Promise<Uint8Array[]> {
+  let at = 0;
+  return Promise.all(
+    files.map(async file => {
+      if (file === null) return sent[at++] as Uint8Array;
+      try {
+        const bytes = await readFile(file);
+        return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+      } finally {
+        await rm(file, { force: true });
+      }
+    })
+  );
+}
+
+function addRow(
+  batch: ResultBatch & { values: Uint8Array[][]; owned: number[] },
+  row: Row,
+  frames: Uint8Array[],
+  failure: Failure | undefined
+): void {
+  const [seq, start, duration, nbytes, type, family, , live] = row;
+  batch.seqs.push(seq);
+  batch.starts.push(start);
+  batch.durations.push(duration);
+  batch.nbytes.push(nbytes);
+  batch.types.push(type);
+  batch.families.push(family);
+  batch.values.push(frames);
+  batch.live.push(live > 0 ? 1 : 0);
+  batch.owned.push(live === 2 ? 1 : 0);
+  batch.counts.push(failure === undefined ? 1 : 0);
+  if (failure !== undefined) batch.failures.push(failure);
+}
+
+function emptyBatch(evicted: number[]): ResultBatch & { values: Uint8Array[][]; owned: number[] } {
+  return {
+    op: 'results',
+    seqs: [],
+    starts: [],
+    durations: [],
+    nbytes: [],
+    types: [],
+    families: [],
+    counts: [],
+    lengths: [],
+    small: new Uint8Array(0),
+    large: [],
+    live: [],
+    failures: [],
+    evicted,
+    values: [],
+    owned: []
+  };
+}

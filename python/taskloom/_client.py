@@ -707,6 +707,15 @@ class Client(Inspection):
 
         return persist(self, collections, **kwargs)
 
+    @staticmethod
+    def futures_of(futures: Any) -> list[Future]:
+        """Return the futures in a structure or collection."""
+        return futures_of(futures)
+
+    def normalize_collection(self, collection: Any) -> Any:
+        """Return a Dask collection as it is: its keys get a mark when it is computed."""
+        return collection
+
     def __repr__(self) -> str:
         if not hasattr(self, "_session"):
             return "<Client: not connected>"

@@ -52,6 +52,10 @@ class KilledWorkerError(_KeyedError):
     code = "KILLED_WORKER"
 
 
+KilledWorker = KilledWorkerError
+"""The name that Dask's users know."""
+
+
 class CancelledError(_KeyedError, concurrent.futures.CancelledError):
     """The future was cancelled, by its user or because what it stood on is gone."""
 

@@ -400,6 +400,8 @@ class as_completed:
             raise StopIteration
         return self._item(self._next_future())
 
+    next = __next__
+
     def next_batch(self, block: bool = True) -> list[Any]:
         """Return all that have ended; with ``block`` wait for the first."""
         batch = [next(self)] if block and self._count else []

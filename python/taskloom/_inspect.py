@@ -250,18 +250,19 @@ class Inspection:
 
         async def restart() -> None:
             session = self._session
-            before = (await session.request("scheduler-info", {}))["workers"]["running"]
-            cids = list(session.outcomes)
-            self._forget(cids)
+            before = _running(await session.request("scheduler-info", {}))
+            self._forget(list(session.outcomes))
             await session.request("restart-workers", {})
             until = time.monotonic() + limit
             while wait_for_workers:
-                info = await session.request("scheduler-info", {})
-                running = info["workers"]["running"]
-                if running >= before:
+                now = _running(await session.request("scheduler-info", {}))
+                if len(now) >= len(before) and now.isdisjoint(before):
                     return
                 if time.monotonic() > until:
-                    raise TimeoutError(f"{running} of {before} workers were back in {limit:g} s.")
+                    raise TimeoutError(
+                        f"{len(now - before)} of {len(before)} workers were back in {limit:g} s. "
+                        "client.logs() shows what keeps the others."
+                    )
                 await asyncio.sleep(0.05)
 
         return self._sync(restart())
@@ -469,6 +470,12 @@ def _names(workers: Any) -> list[str] | None:
     if workers is None:
         return None
     return [workers] if isinstance(workers, str) else [str(one) for one in workers]
+
+
+def _running(info: dict[str, Any]) -> set[tuple[str, int]]:
+    """Name and process of each worker that runs."""
+    members = info["members"].values()
+    return {(one["name"], one["pid"]) for one in members if one["status"] == "running"}
 
 
 def _of_workers(found: dict[str, Any], workers: Any) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -166,9 +167,9 @@ def test_facts(client, cluster):
 
 
 def test_dump(client, tmp_path):
-    path = client.dump_cluster_state(str(tmp_path / "dump"))
-    assert os.stat(path).st_mode & 0o077 == 0
-    assert os.path.getsize(path) > 100
+    facts = Path(client.dump_cluster_state(str(tmp_path / "dump"))).stat()
+    assert facts.st_mode & 0o077 == 0
+    assert facts.st_size > 100
 
 
 def test_other_ways_to_connect(cluster, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 
 import pytest
 
@@ -44,9 +45,7 @@ def number(value):
 def test_a_column_of_plain_values(items):
     packed, offsets = _pack.pack_plain_column(items)
     assert offsets[0] == 0 and offsets[-1] == len(packed)
-    found = [
-        unpack(packed[start:end]) for start, end in zip(offsets[:-1], offsets[1:], strict=True)
-    ]
+    found = [unpack(packed[start:end]) for start, end in itertools.pairwise(offsets)]
     assert found == [((item,), {}) for item in items]
     assert [type(args[0]) for args, _ in found] == [type(item) for item in items]
 

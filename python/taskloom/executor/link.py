@@ -6,6 +6,7 @@ A message is ``u32`` bytes of the head, ``u32`` number of frames, the head (a ms
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 import threading
@@ -96,4 +97,5 @@ class Link:
     def abandon(self) -> None:
         """In a fork: this end is the parent's."""
         self._lock = threading.Lock()
-        self._socket.close()
+        # close() would wait for the reader to be closed.
+        os.close(self._socket.detach())

@@ -45,6 +45,9 @@ _BATCH_BYTES = 4 * 2**20
 # Results of fewer bytes are sent along at once, and decoded again when needed.
 _LIVE_BYTES = 64 * 1024
 _COPY_BYTES = 1024
+# Arguments of a whole batch up to so many bytes are copied once.
+_COPIED_BYTES = 2**20
+_NONE = [b"\xc0"]
 _SMALL = frozenset({type(None), bool, int, float})
 _CELL = struct.Struct("<I")
 _SAMPLE_S = 0.01
@@ -65,7 +68,7 @@ class Task:
         run_id: int,
         key: str,
         fn: int,
-        args: memoryview,
+        args: bytes | memoryview,
         inputs: list[Any] | None,
         announce: bool,
     ) -> None:
@@ -185,7 +188,7 @@ class Executor:
     def __init__(self, link: Link, setup: dict[str, Any]) -> None:
         self._link = link
         self._setup = setup
-        self._pid = os.getpid()
+        self._is_fork = False
         self._memory_limit: int = setup["memoryLimit"]
         self._keeps: bool = setup["keepsLive"]
         self._values = Values(setup["liveBytes"])
@@ -260,7 +263,10 @@ class Executor:
             value = Sent(family, parts, sum(part.nbytes for part in parts))
             sent[tid] = value
             self._values.copy(tid, value, value.nbytes)
-        args = frames[at]
+        args: Any = frames[at]
+        if len(args) < _COPIED_BYTES:
+            # Pieces of bytes are cheaper to make and compare than those of a view.
+            args = bytes(args)
         lacking: list[int] = []
         tasks: list[Task] = []
         rows = zip(
@@ -355,9 +361,6 @@ class Executor:
                 continue
             running = RunningTask(self, task, slot)
             self._execute(task, running)
-            if os.getpid() != self._pid:
-                # A fork of the user's that has come back here: it is no executor.
-                os._exit(0)
             if running.away:
                 self.flush()
                 return
@@ -376,15 +379,20 @@ class Executor:
             if type(value) is types.CoroutineType:
                 value = self._await(value)
         except Reschedule:
+            if self._is_fork:
+                os._exit(0)
             self.flush()
             self._link.send({"op": "reschedule", "seq": task.seq})
         except BaseException as error:
-            if os.getpid() != self._pid:
+            if self._is_fork:
                 os._exit(1)
             # It names what its frames hold, which would live as long as it does.
             failure = users_failure(error)
             self._failed(task, began, running, failure)
         else:
+            if self._is_fork:
+                # A fork of the user's that has come back here: it is no executor.
+                os._exit(0)
             self._succeeded(task, began, running, value)
         self._end(running)
 
@@ -397,7 +405,8 @@ class Executor:
 
     def _end(self, running: RunningTask) -> None:
         for output in self._outputs:
-            output.end_line()
+            if output.is_open:
+                output.end_line()
         _current.set(None)
         self._running.pop(running.seq, None)
         if not running.away:
@@ -437,7 +446,7 @@ class Executor:
         kind = type(value)
         try:
             if kind in _SMALL:
-                family, frames = serialize(value)
+                family, frames = ("plain", _NONE) if value is None else serialize(value)
                 nbytes = len(frames[0])
                 return self._ended(task, began, duration, kind.__name__, family, frames, nbytes, 0)
             nbytes = size_of(value)
@@ -627,6 +636,7 @@ class Executor:
 
     def _forked(self) -> None:
         """In a fork of the user's: the worker is its parent's, not its own."""
+        self._is_fork = True
         self._link.abandon()
         self._cells = bytearray(len(self._cells))
         self._results_lock = threading.Lock()

@@ -36,6 +36,8 @@ class Forward(io.TextIOBase):
         self._level = level
         self._fd = fd
         self._rest = threading.local()
+        # Some thread has written a line that has not ended.
+        self.is_open = False
 
     def fileno(self) -> int:
         """Give the number of the stream below."""
@@ -57,6 +59,8 @@ class Forward(io.TextIOBase):
         if newline:
             self._say(whole)
         self._rest.text = rest
+        if rest:
+            self.is_open = True
         return len(text)
 
     def flush(self) -> None:

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 _SALT = secrets.token_hex(4)
 _numbers = itertools.count()
-_TRIES = 3
+_TRIES = 5
+_PAUSE = 0.1
 
 
 class _Value:
@@ -69,8 +70,10 @@ async def _put(client: Client, values: list[_Value], workers: list[str] | None) 
                 )
             )
         except CommClosedError:
-            if session.epoch == plan["epoch"] or tries == _TRIES:
+            if tries == _TRIES:
                 raise
+            # The worker, or the scheduler that named it, has gone; the next plan knows.
+            await asyncio.sleep(_PAUSE * tries)
             continue
         # Numbers of a scheduler that died meanwhile are worth nothing.
         if session.epoch == plan["epoch"]:

@@ -30,7 +30,6 @@ from taskloom import (
     worker_client,
 )
 
-
 # The workers cannot import this module.
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 

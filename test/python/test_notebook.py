@@ -1,0 +1,119 @@
+"""What a Python notebook shows: bars under cells, tables, magics."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from conftest import Kernel
+from jupyter_client import KernelManager
+
+MIME = "application/vnd.taskloom.progress+json"
+
+
+class PythonKernel(Kernel):
+    def __init__(self) -> None:
+        self.manager = KernelManager(kernel_name="python3")
+        self.manager.start_kernel()
+        self.client = self.manager.client()
+        self.client.start_channels()
+        self.client.wait_for_ready(timeout=60)
+
+
+@pytest.fixture(scope="module")
+def notebook():
+    kernel = PythonKernel()
+    started = kernel.run("%load_ext taskloom\n%taskloom start --workers 2", timeout=60)
+    assert started.reply["status"] == "ok", started.reply
+    yield kernel
+    kernel.run("%taskloom stop", timeout=30)
+    kernel.close()
+
+
+def bundles(outcome):
+    shown = outcome.contents("display_data") + outcome.contents("update_display_data")
+    return [one["data"][MIME] for one in shown if MIME in one["data"]]
+
+
+def last_update(notebook, seconds=20):
+    """Read what comes after a cell until its bars have ended."""
+    deadline = time.monotonic() + seconds
+    while True:
+        message = notebook.client.get_iopub_msg(timeout=max(0.01, deadline - time.monotonic()))
+        bundle = message["content"].get("data", {}).get(MIME)
+        if bundle is not None and bundle["state"] != "running":
+            return message, bundle
+
+
+def test_progress_goes_on_below_the_cell(notebook):
+    outcome = notebook.run(
+        "import time, taskloom\n"
+        "futures = client.map(time.sleep, [0.6] * 4)\n"
+        "taskloom.progress(futures)"
+    )
+    assert outcome.reply["status"] == "ok", outcome.reply
+    first = bundles(outcome)[0]
+    assert first["rows"] == [
+        {"name": "sleep", "total": 4, "done": 0, "erred": 0, "cancelled": 0, "processing": 0}
+    ]
+    message, bundle = last_update(notebook)
+    assert message["msg_type"] == "update_display_data"
+    assert bundle["state"] == "finished" and bundle["rows"][0]["done"] == 4
+    assert bundle["id"] == first["id"]
+    assert {"text/html", "text/plain"} <= set(message["content"]["data"])
+
+
+def test_a_cell_that_takes_long_shows_a_bar_by_itself(notebook):
+    outcome = notebook.run("_ = client.gather(client.map(time.sleep, [0.5] * 6))")
+    [shown] = [one for one in outcome.contents("display_data") if MIME in one["data"]]
+    assert shown["data"][MIME]["rows"][0]["total"] == 6
+    updates = bundles(outcome)
+    if updates[-1]["state"] == "running":
+        _, last = last_update(notebook)
+        updates.append(last)
+    assert updates[-1]["state"] == "finished"
+
+
+def test_a_quick_cell_shows_nothing(notebook):
+    assert bundles(notebook.run("client.gather(client.map(str, range(10)))")) == []
+
+
+def test_switched_off(notebook):
+    notebook.run("%taskloom progress off")
+    assert bundles(notebook.run("_ = client.gather(client.map(time.sleep, [0.8] * 2))")) == []
+    notebook.run("%taskloom progress on")
+
+
+def test_interrupt_frees_the_cell(notebook):
+    message = notebook.send("print('here', flush=True); client.submit(time.sleep, 30).result()")
+    notebook.wait_for_output("here")
+    notebook.manager.interrupt_kernel()
+    outcome = notebook.outcome(message)
+    assert outcome.reply["ename"] == "KeyboardInterrupt"
+    assert notebook.run("client.status").text == "'running'"
+
+
+def test_tables_and_magics(notebook):
+    shown = notebook.run("client").contents("execute_result")[0]["data"]
+    assert "<table>" in shown["text/html"]
+    assert "local-" in notebook.run("%taskloom list").stdout
+    assert "%taskloom start" in notebook.run("%taskloom").stdout
+    assert "taskloom: No running cluster" in notebook.run("%taskloom connect nowhere").stdout
+
+
+def test_the_snippet_of_the_sidebar(notebook):
+    name = notebook.run("print(cluster.name)").stdout.strip()
+    code = (
+        f'from taskloom import Client\nclient = Client("{name}")\nclient.submit(int, "5").result()'
+    )
+    assert notebook.run(code).text == "5"
+
+
+def test_an_asynchronous_client_in_the_loop_of_the_notebook(notebook):
+    outcome = notebook.run(
+        "other = await Client(cluster, asynchronous=True, set_as_default=False)\n"
+        "found = await other.gather(other.map(lambda x: x + 1, range(3)))\n"
+        "await other.close()\n"
+        "found"
+    )
+    assert outcome.text == "[1, 2, 3]", outcome.reply

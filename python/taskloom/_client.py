@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import os
+import pickle
 import secrets
 import sys
 import threading
@@ -16,6 +17,8 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import msgpack
 
 from taskloom import _loop, _pack, serialize
 from taskloom._connection import active_cluster, find_cluster, list_connection_files
@@ -735,15 +738,23 @@ def default_client(c: Client | None = None) -> Client:
 
 
 _MISSING = object()
+_ONE_PLAIN = serialize.pack("plain", [b""])[:4]
+_ONE_PICKLE = serialize.pack("pickle", [b""])[:4]
 
 
 def _read(found: Any) -> Any:
     """Read a value as `Session.gather` brings it."""
     if found is None:
         return _MISSING
-    if isinstance(found, bytes):
-        return serialize.deserialize(*serialize.unpack(found))
-    return serialize.deserialize(*found)
+    if type(found) is not bytes:
+        return serialize.deserialize(*found)
+    # One frame of plain data or a pickle: most small results.
+    start = found[:4]
+    if start == _ONE_PLAIN:
+        return msgpack.unpackb(memoryview(found)[8:], strict_map_key=False)
+    if start == _ONE_PICKLE:
+        return pickle.loads(memoryview(found)[8:])
+    return serialize.deserialize(*serialize.unpack(found))
 
 
 def _put(structure: Any, values: dict[Future, Any]) -> Any:

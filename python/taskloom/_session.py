@@ -479,12 +479,14 @@ class Session:
 
     def _tell(self, waiter: Waiter, cids: Sequence[int]) -> None:
         ended = []
-        for cid in waiter.pending.intersection(cids):
-            outcome = self.outcomes.get(cid, RELEASED)
-            if outcome.status != "pending":
-                ended.append(cid)
-                if outcome.status != "finished":
-                    waiter.failed = True
+        pending, known = waiter.pending, self.outcomes.get
+        for cid in cids:
+            if cid in pending:
+                status = known(cid, RELEASED).status
+                if status != "pending":
+                    ended.append(cid)
+                    if status != "finished":
+                        waiter.failed = True
         if not ended:
             return
         waiter.pending.difference_update(ended)

@@ -120,7 +120,8 @@ export class Worker {
   private readonly server: CommServer;
   private readonly memory: WorkerMemory;
   private python: PythonChoice | null;
-  private languages: { python?: string } = {};
+  /** Versions of its Python and of packages that values depend on; null = it has none. */
+  private packages: Record<string, string> | null = null;
   private readonly shared: ProcessFolder;
   private parts: Parts;
   private readonly orphans = new Orphans();
@@ -204,7 +205,7 @@ export class Worker {
   private async startPython(): Promise<void> {
     if (this.python === null) return;
     const started = await this.parts.pool.startPython();
-    if ('version' in started) this.languages = { python: started.version };
+    if ('packages' in started) this.packages = started.packages;
     else {
       this.python = null;
       this.log.warn(`It runs no Python tasks: ${started.reason}`);
@@ -340,10 +341,13 @@ export class Worker {
       nthreads,
       memoryLimit,
       resources: { ...resources },
-      languages: this.languages,
+      languages: this.packages === null ? {} : { python: this.packages['python'] ?? '' },
       nanny: nanny ?? '',
       version: packageVersion(),
-      versions: ownVersions(),
+      versions: {
+        ...ownVersions(),
+        ...(this.packages === null ? {} : { packages: this.packages })
+      },
       ...held
     };
   }

@@ -11,7 +11,6 @@ import contextlib
 import ctypes
 import faulthandler
 import os
-import platform
 import signal
 import sys
 
@@ -39,10 +38,11 @@ def main() -> None:
     if root not in sys.path:
         sys.path.insert(0, root)
 
+    from taskloom._versions import python_versions
     from taskloom.executor.loop import Executor
 
     executor = Executor(link, setup)
-    link.send({"op": "ready", "python": platform.python_version(), "executable": sys.executable})
+    link.send({"op": "ready", "packages": python_versions(), "executable": sys.executable})
     executor.run()
     with contextlib.suppress(Exception):
         atexit._run_exitfuncs()

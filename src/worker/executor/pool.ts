@@ -94,7 +94,7 @@ export interface PoolOptions {
 }
 
 /** Whether its Python has come up. */
-export type PythonStart = { version: string } | { reason: string };
+export type PythonStart = { packages: Record<string, string> } | { reason: string };
 
 /** How a worker runs Python. */
 export interface PythonShape extends Pick<PythonSetup, 'python' | 'packagePath' | 'folder'> {
@@ -134,7 +134,7 @@ export class ExecutorPool implements PythonOwner {
   private flushing: NodeJS.Immediate | null = null;
   /** Values of retired executors are on their way into the store. */
   private rescue: Promise<unknown> = Promise.resolve();
-  private pythonReady: ((version: string) => void) | null = null;
+  private pythonReady: ((packages: Record<string, string>) => void) | null = null;
   private pythonFailed: ((reason: string) => void) | null = null;
 
   constructor(options: PoolOptions) {
@@ -175,12 +175,12 @@ export class ExecutorPool implements PythonOwner {
     });
   }
 
-  /** Starts Python processes; resolves with the version of the first, or why there is none. */
+  /** Starts Python processes; resolves with the versions of the first, or why there is none. */
   startPython(): Promise<PythonStart> {
     const { python, nthreads } = this.options;
     if (python === undefined) return Promise.resolve({ reason: 'none is set' });
     return new Promise(resolve => {
-      this.pythonReady = version => resolve({ version });
+      this.pythonReady = packages => resolve({ packages });
       this.pythonFailed = reason => resolve({ reason });
       const lanes = python.threads ? 1 : nthreads;
       for (let lane = 0; lane < lanes; lane++) this.pythons.push(this.startProcess(lane, python));
@@ -558,8 +558,8 @@ export class ExecutorPool implements PythonOwner {
     return this.options.context?.() ?? null;
   }
 
-  onReady(version: string): void {
-    this.pythonReady?.(version);
+  onReady(packages: Record<string, string>): void {
+    this.pythonReady?.(packages);
   }
 
   receive(thread: Executor, message: FromThread): void {

@@ -61,7 +61,7 @@ export interface PythonOwner {
   /** For what tasks ask of their executor; asked for when the first come. */
   context(): ThreadSetup['context'];
   receive(executor: PythonExecutor, message: FromThread): void;
-  onReady(version: string): void;
+  onReady(packages: Record<string, string>): void;
   died(executor: PythonExecutor, death: Death): void;
 }
 
@@ -379,7 +379,7 @@ export class PythonExecutor implements Executor, LiveHolder {
     switch (head['op']) {
       case 'ready':
         this.ready = true;
-        this.owner.onReady(String(head['python']));
+        this.owner.onReady(head['packages'] as Record<string, string>);
         return this.tell({ op: 'ready' });
       case 'results':
         return this.results(message);

@@ -129,8 +129,8 @@ export class PythonHarness {
 
   async start(): Promise<this> {
     const started = await this.pool.startPython();
-    if (!('version' in started)) throw new Error(started.reason);
-    this.version = started.version;
+    if (!('packages' in started)) throw new Error(started.reason);
+    this.version = started.packages['python'] ?? '';
     return this;
   }
 

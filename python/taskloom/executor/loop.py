@@ -35,7 +35,7 @@ from taskloom.executor.failure import (
 from taskloom.executor.link import Link
 from taskloom.executor.output import Forward
 from taskloom.executor.sizes import size_of
-from taskloom.executor.values import Outbox, Sent, Values, travels, written
+from taskloom.executor.values import Outbox, Sent, Values, mapped, travels, written
 from taskloom.serialize import deserialize, pack, serialize, unpack
 
 # Results are sent when so many have gathered, or after so many seconds, or so many bytes.
@@ -257,9 +257,14 @@ class Executor:
             self._blobs[fn] = (name, bytes(frames[at]))
             at += 1
         sent: dict[int, Sent] = {}
-        for tid, family, count in zip(head["sent"], head["families"], head["counts"], strict=True):
-            parts = frames[at : at + count]
-            at += count
+        for tid, family, files in zip(head["sent"], head["families"], head["files"], strict=True):
+            parts: list[memoryview] = []
+            for path in files:
+                if path is None:
+                    parts.append(frames[at])
+                    at += 1
+                else:
+                    parts.append(mapped(path))
             value = Sent(family, parts, sum(part.nbytes for part in parts))
             sent[tid] = value
             self._values.copy(tid, value, value.nbytes)

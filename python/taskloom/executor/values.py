@@ -7,6 +7,7 @@ too late to blame its task. Copies are a cache: the least recently used go first
 
 from __future__ import annotations
 
+import mmap
 import os
 import tempfile
 import threading
@@ -194,6 +195,16 @@ class Outbox:
 
 def _nbytes(frame: Any) -> int:
     return len(frame) if type(frame) is bytes else memoryview(frame).nbytes
+
+
+def mapped(path: str) -> memoryview:
+    """Map a file that the worker has written for this process; what is changed stays here."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        return memoryview(mmap.mmap(fd, 0, access=mmap.ACCESS_COPY))
+    finally:
+        os.close(fd)
+        Path(path).unlink(missing_ok=True)
 
 
 def written(value: Any) -> tuple[str, list[Any]]:

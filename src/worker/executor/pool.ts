@@ -511,7 +511,9 @@ export class ExecutorPool implements PythonOwner {
         store.unpin(pinned);
         return this.refuse(task, foreign);
       }
-      executor.sendValue({ tid, ...compact(value) });
+      // A process takes its own copies: of large frames, in files that it maps.
+      const { family, frames } = executor.language === 'python' ? value : compact(value);
+      executor.sendValue({ tid, family, frames });
     }
     if (sent !== undefined && !executor.known.has(task.fn)) executor.sendFunction(sent);
     const { tid, runId, key, fn, args, announce } = task;

@@ -8,7 +8,7 @@
  */
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
 import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
@@ -35,6 +35,9 @@ const RECALL_MS = 1000;
 const CLOSE_MS = 500;
 /** Characters of what it wrote last that a report quotes. */
 const LAST_WORDS = 4000;
+/** Frames from so many bytes on go through files, each of at most a part of the free space. */
+const FILE_BYTES = 2 ** 20;
+const SPACE_SHARE = 0.5;
 const HOLDS =
   'it does not answer: it is inside native code that holds the interpreter (the GIL), or starts.';
 
@@ -106,7 +109,7 @@ export class PythonExecutor implements Executor, LiveHolder {
   private output = '';
   private spawnError = '';
   private pending: Handed[] = [];
-  private values: SentValue[] = [];
+  private values: (SentValue & { files: (string | null)[] })[] = [];
   private functions: SentFunction[] = [];
 
   constructor(options: PythonOptions) {
@@ -154,9 +157,27 @@ export class PythonExecutor implements Executor, LiveHolder {
     this.functions.push(sent);
   }
 
-  sendValue(value: SentValue): void {
-    this.live.add(value.tid);
-    this.values.push(value);
+  /** Its frames are copied now: they may leave the store before they are sent. */
+  sendValue({ tid, family, frames }: SentValue): void {
+    this.live.add(tid);
+    const files = frames.map(frame => (frame.length >= FILE_BYTES ? this.toFile(frame) : null));
+    const sent = frames.filter((_, i) => files[i] === null).map(frame => Uint8Array.from(frame));
+    this.values.push({ tid, family, frames: sent, files });
+  }
+
+  /** A file in memory, which the process maps and removes; null when there is no room. */
+  private toFile(frame: Uint8Array): string | null {
+    const { folder } = this.options.setup;
+    const path = join(folder, `input-${process.pid}-${unique++}`);
+    try {
+      const { bavail, bsize } = statfsSync(folder);
+      if (frame.length > SPACE_SHARE * bavail * bsize) return null;
+      writeFileSync(path, frame, { mode: 0o600 });
+      return path;
+    } catch {
+      rmSync(path, { force: true });
+      return null;
+    }
   }
 
   post(): void {
@@ -174,7 +195,8 @@ export class PythonExecutor implements Executor, LiveHolder {
       names: functions.map(({ name }) => name),
       sent: values.map(({ tid }) => tid),
       families: values.map(({ family }) => family),
-      counts: values.map(({ frames }) => frames.length),
+      // Of each frame of each value: its file, or null for one that is sent.
+      files: values.map(({ files }) => files),
       seqs: pending.map(task => task.seq),
       tids: pending.map(task => task.tid),
       runIds: pending.map(task => task.runId),

@@ -50,6 +50,15 @@ describe.skipIf(PYTHON === undefined)('a Python executor', () => {
     expect(readdirSync(h.folder).filter(name => name.startsWith('frame'))).toEqual([]);
   });
 
+  it('maps large inputs, which tasks may write to without others seeing it', async () => {
+    const h = await start();
+    const array = h.put(new Float64Array(200_000).fill(1));
+    const source = 'def f(a): a += 1; return [a.flags.owndata, a.sum().item()]';
+    expect(await h.value(source, [{ $dep: 0 }], [array])).toEqual([false, 400_000]);
+    expect(readdirSync(h.folder).filter(name => !name.startsWith('cells'))).toEqual([]);
+    expect((deserializeValue(await h.stored(array)) as Float64Array)[0]).toBe(1);
+  });
+
   it('gives live results away when they pass the target', async () => {
     const h = await start(1, { target: 3_000_000 });
     const source = 'import numpy\ndef f(): return numpy.ones(200_000)';

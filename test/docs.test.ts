@@ -52,7 +52,7 @@ describe('docs/protocol.md', () => {
     expect(page).toContain(`Version ${PROTOCOL_VERSION} `);
   });
   it('lists what a scheduler serves', () => {
-    const source = read('src/scheduler/scheduler.ts');
+    const source = read('src/scheduler/routes.ts');
     const routes = [...source.matchAll(/server\.route\('(\w+)', '([^']+)'/g)].map(
       match => `${match[1]} ${match[2]}`
     );

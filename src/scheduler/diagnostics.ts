@@ -4,6 +4,7 @@
  */
 import { hostname } from 'node:os';
 import type { RequestHandler } from '../comm/rpc.ts';
+import { clusterLogs } from './cluster-info.ts';
 import type { Scheduler } from './scheduler.ts';
 import { packDump } from '../diagnostics/dump.ts';
 import { DUMP_FORMAT, DUMP_VERSION } from '../protocol/dump.ts';
@@ -146,7 +147,7 @@ export async function clusterDump(scheduler: Scheduler): Promise<Uint8Array> {
       const { nanny, host, pid } = register;
       return { nanny, host, pid, status };
     }),
-    logs: (await scheduler.logs(10_000)).logs
+    logs: (await clusterLogs(scheduler, 10_000)).logs
   };
   return packDump(dump, [token]);
 }

@@ -66,7 +66,7 @@ function addScheduling(command: Command): Command {
   return command
     .option(
       '--worker-saturation <number>',
-      'root tasks a thread before others wait; "inf": none waits (default: 1.1)'
+      'root tasks a thread before others wait; "inf": none waits (default: 1)'
     )
     .option(
       '--allowed-failures <number>',

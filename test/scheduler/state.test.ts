@@ -77,12 +77,18 @@ describe('queue', () => {
     const h = setup([1, 1]);
     h.submit('c', independent(20));
     const states = h.states(...keys(20));
-    // ceil(1.1 × 1) = 2 a worker.
-    expect(states.filter(state => state === 'processing')).toHaveLength(4);
-    expect(states.filter(state => state === 'queued')).toHaveLength(16);
+    expect(states.filter(state => state === 'processing')).toHaveLength(2);
+    expect(states.filter(state => state === 'queued')).toHaveLength(18);
     h.finish('x-0', 8, 10_000);
-    expect(h.states('x-4')).toEqual(['processing']);
-    expect(h.states('x-5')).toEqual(['queued']);
+    expect(h.states('x-2')).toEqual(['processing']);
+    expect(h.states('x-3')).toEqual(['queued']);
+  });
+
+  it('hands out as many more as worker-saturation says', () => {
+    const h = setup([1, 4], { workerSaturation: 1.1 });
+    h.submit('c', independent(40));
+    // ceil(1.1 × 1) and ceil(1.1 × 4)
+    expect(h.states(...keys(40)).filter(state => state === 'processing')).toHaveLength(7);
   });
 
   it('hands out more of what is known to be short, so that workers never stand idle', () => {

@@ -39,7 +39,7 @@ const BYTES_MOST = 120e6;
 /** Results that a client keeps, for later graphs to stand on. */
 const KEPT_MOST = 12;
 /** ms after which a job is looked at while the faults go on. */
-const STUCK_MS = 120_000;
+const STUCK_MS = 60_000;
 const MIB = 2 ** 20;
 
 export class Load {
@@ -372,7 +372,10 @@ export class Load {
   private async describe(one: Planned): Promise<string> {
     const lines = [`${one.spec.id} (${one.spec.kind}) is ${one.future.status}`];
     try {
-      lines.push(await within(10_000, this.client.explain(one.future)));
+      const why = await within(10_000, this.client.explain(one.future));
+      lines.push(why);
+      const cause = findBelow(one, /for (\S+) \(processing\)/.exec(why)?.[1] ?? one.spec.id);
+      if (cause !== null) lines.push(await this.describeCause(cause));
       const story = await within(10_000, this.client.story(one.future));
       for (const { start, finish, stimulus } of story.slice(-30)) {
         lines.push(`  ${start} -> ${finish} (${stimulus})`);
@@ -383,12 +386,23 @@ export class Load {
     return lines.join('\n    ');
   }
 
+  /** What a task is, and what it does at the moment. */
+  private async describeCause({ spec, born }: Planned): Promise<string> {
+    const seconds = Math.round((Date.now() - born) / 1000);
+    const stacks = await within(20_000, this.client.callStacks([spec.id]));
+    const text = JSON.stringify(stacks).slice(0, 1500);
+    return `${spec.id} is of kind ${spec.kind}, submitted ${seconds} s ago; it runs: ${text}`;
+  }
+
   /** Submits nothing any more; waits until all has ended, and says what has not. */
   async finish(limitMs: number): Promise<void> {
     this.stopping = true;
     await this.loop;
     const end = Date.now() + limitMs;
-    while (this.jobs.size > 0 && Date.now() < end) await sleep(100);
+    while (this.jobs.size > 0 && Date.now() < end) {
+      this.lookForStuck();
+      await sleep(100);
+    }
     for (const job of this.jobs) {
       for (const one of job.wanted.filter(wanted => !wanted.future.done()).slice(0, 3)) {
         this.tally.lose(one.spec.id, `it never ended: ${await this.describe(one)}`);

@@ -285,7 +285,9 @@ export class ExecutorPool {
     const deaf = { onKept: none, onBegan: none, onBroken: none, onSeceded: none };
     const heard = { ...events, ...deaf, onLog };
     this.options = { ...this.options, store, events: heard };
-    for (const thread of this.threads) if (thread.queue.size === 0) void thread.close();
+    for (const thread of this.threads) {
+      if (thread.queue.size + thread.away.size === 0) void thread.close();
+    }
     return [...this.tasks.values()].map(({ task: { tid, runId, key } }) => ({ tid, runId, key }));
   }
 

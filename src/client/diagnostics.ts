@@ -1,6 +1,6 @@
 /**
- * What a client can be told of the inside of its cluster: call stacks. The questions go
- * to the scheduler, which asks the workers.
+ * What a client can be told of the inside of its cluster: call stacks, versions, a dump of its state.
+ * The questions go to the scheduler, which asks the workers.
  */
 import { writeFile } from 'node:fs/promises';
 import { VersionMismatchError } from '../base/errors.ts';

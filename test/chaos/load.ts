@@ -5,7 +5,7 @@
  */
 import { existsSync } from 'node:fs';
 import { Client } from '../../src/client/client.ts';
-import type { CallOptions } from '../../src/client/client.ts';
+import type { CallOptions } from '../../src/client/call-options.ts';
 import { fireAndForget } from '../../src/client/lasting.ts';
 import type { Future } from '../../src/client/future.ts';
 import type { Rng } from '../../src/base/rng.ts';

@@ -41,6 +41,8 @@ const KEPT_MOST = 12;
 /** ms after which a job is looked at while the faults go on. */
 const STUCK_MS = 60_000;
 const MIB = 2 ** 20;
+/** Kinds that take their worker's process along. */
+const KILLERS: ReadonlySet<Kind> = new Set(['segfaults', 'hogs', 'fills-heap']);
 
 export class Load {
   readonly name: string;
@@ -341,6 +343,7 @@ export class Load {
     const losses = this.setting.lossesSince(blamed.born);
     switch (code) {
       case 'KILLED_WORKER':
+        if (KILLERS.has(kind) && blamed.spec.times > 3) return 'the task kills its workers';
         return losses > 3 ? 'its workers were killed four times' : null;
       case 'LOST_DATA':
         return blamed.scattered && losses > 0 ? 'scattered data died with its worker' : null;

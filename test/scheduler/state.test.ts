@@ -397,6 +397,27 @@ it('a task that takes down the worker that holds its input fails in the end, too
   expect(h.task('x-1').error?.code).toBe('KILLED_WORKER');
 });
 
+it('a task too large for every worker fails also when none was running at first', () => {
+  const h = new Harness();
+  h.client('c');
+  h.worker(1, { memoryLimit: 2_000_000 });
+  h.submit('c', { 'a-1': [], 'b-1': [] });
+  const pause = (status: 'paused' | 'running'): void => {
+    h.handle({
+      type: 'worker-message',
+      worker: 1,
+      message: { op: 'worker-status-change', status }
+    });
+  };
+  h.finish('a-1', 1_500_000);
+  h.finish('b-1', 1_500_000);
+  pause('paused');
+  h.submit('c', { 'x-1': ['a-1', 'b-1'] });
+  expect(h.states('x-1')).toEqual(['no-worker']);
+  pause('running');
+  expect(h.task('x-1').error?.code).toBe('WORKER_MEMORY');
+});
+
 describe('an input that was cancelled before', () => {
   it('fails the task, also when it is tried again: it never runs without it', () => {
     const h = setup();

@@ -73,7 +73,8 @@ export const MUTANTS: readonly Mutant[] = [
     file: `${SCHEDULER}/replicas.ts`,
     find: `for (const other of task.whoHas) if (other !== worker && !leaves(state, other)) return true;
   return false;`,
-    replace: `return true;`
+    replace: `return true;`,
+    rare: true
   },
   {
     name: 'the value of a cancelled execution stays in the store',

@@ -129,8 +129,10 @@ export class SimStore {
     this.tell({ op: 'measured', rss });
   }
 
+  /** Whoever waits for a file waits no more. */
   close(): void {
     this.closed = true;
+    for (const tid of [...this.waiting.keys()]) this.wake(tid);
   }
 
   // ---------------------------------------------------------------- the state

@@ -148,6 +148,18 @@ export const MUTANTS: readonly Mutant[] = [
     replace: `else this.letGo(held);`
   },
   {
+    name: 'a value that a worker brings to the next scheduler is not taken over',
+    file: `${SCHEDULER}/recovery.ts`,
+    find: `return takeValue(state, worker, task, nbytes, type) ? task.id : -1;`,
+    replace: `return takeValue(state, worker, task, nbytes, type) && i > 0 ? task.id : -1;`
+  },
+  {
+    name: 'a key that a client has submitted is not said again',
+    file: 'src/client/state/ledger.ts',
+    find: `for (const dep of deps) this.change(dep, 2, null);`,
+    replace: ``
+  },
+  {
     name: 'a worker starts the least urgent task first',
     file: `${WORKER}/tasks.ts`,
     find: `if (left !== right) return left < right ? -1 : 1;`,

@@ -48,12 +48,8 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'a dead worker stays in who-has',
     file: `${SCHEDULER}/worker-events.ts`,
     find: `    removeReplica(state, task, worker);
-    replicaLost(state, task);
-  }
-}`,
-    replace: `    replicaLost(state, task);
-  }
-}`
+    if (mayReturn > 0)`,
+    replace: `    if (mayReturn > 0)`
   },
   {
     name: 'a steal without confirmation: the thief is given what the victim runs',

@@ -26,7 +26,7 @@ import type {
 } from '../protocol/messages.ts';
 import type { ThreadSetup } from './executor/messages.ts';
 import { Orphans } from './executor/orphans.ts';
-import type { TaskToRun } from './executor/pool.ts';
+import type { TaskToRun } from './executor/pool-options.ts';
 import { WorkerMemory } from './memory.ts';
 import type { WorkerOptions } from './options.ts';
 import { makeParts } from './parts.ts';

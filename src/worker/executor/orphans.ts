@@ -9,7 +9,8 @@ import { LIMITS } from '../../protocol/limits.ts';
 import { packFrames } from '../../serialize/value.ts';
 import { MemoryStore } from '../store.ts';
 import type { StoredValue, ValueStore } from '../store.ts';
-import type { ExecutorPool, PoolEvents, TaskToRun } from './pool.ts';
+import type { PoolEvents, TaskToRun } from './pool-options.ts';
+import type { ExecutorPool } from './pool.ts';
 
 /** What came of an execution; neither value nor error: its thread was lost over another task. */
 export interface Outcome {

@@ -5,88 +5,26 @@
  * the task that ran in it.
  */
 import { LIMITS } from '../../protocol/limits.ts';
-import type { ErrorRecord } from '../../protocol/messages.ts';
 import { packFrames } from '../../serialize/value.ts';
-import { formatBytes } from '../../base/bytes.ts';
 import type { ExecuteSuccess } from '../state/events.ts';
 import type { StoredValue, ValueStore } from '../store.ts';
-import type { FromThread, ResultBatch, SentFunction, ThreadSetup } from './messages.ts';
+import { budgetOf } from './budget.ts';
+import type { Budget } from './budget.ts';
+import { deathError } from './death.ts';
+import type { FromThread, ResultBatch, SentFunction } from './messages.ts';
+import type { PoolEvents, PoolOptions, TaskToRun } from './pool-options.ts';
 import { framesOf } from './results.ts';
 import { stacksOf } from './stacks.ts';
 import type { ThreadStack } from './stacks.ts';
-import { ExecutorThread, HANDED_OVER, ownFolder } from './thread.ts';
+import { compact, ExecutorThread, ownFolder } from './thread.ts';
 import type { Death, Handed } from './thread.ts';
 
-const MIB = 2 ** 20;
-const LIVE_BYTES = 64 * MIB;
-/** Part of a worker's memory that the heaps of its threads may fill together. */
-const HEAP_SHARE = 0.8;
-/** What the process needs beside them: else its nanny would end it before a heap is full. */
-const OWN_BYTES = 144 * MIB;
-const LEAST_HEAP_MB = 64;
-/** Part of a thread's memory that may pass through it between collections of garbage. */
-const GARBAGE_SHARE = 0.1;
-const LEAST_GARBAGE = 8 * MIB;
-const MOST_GARBAGE = 32 * MIB;
 /** Tasks that are handed to one thread at once, at most, for each thread there is. */
 const DEPTH = 65;
 /** So many threads may fail to start in a row before the pool gives up. */
 const STILLBORN_MOST = 5;
 
-/** A task to be run; its inputs are in the store. */
-export interface TaskToRun {
-  tid: number;
-  runId: number;
-  key: string;
-  fn: number;
-  args: Uint8Array;
-  deps: number[];
-  /** Say when it begins. */
-  announce: boolean;
-  /** Pack small results for sending along. */
-  wanted: boolean;
-}
-
-export interface PoolEvents {
-  /** The values of these are in the store. */
-  onSuccess(event: ExecuteSuccess): void;
-  onFailure(
-    task: { tid: number; runId: number },
-    error: ErrorRecord,
-    lane: number,
-    start: number,
-    duration: number
-  ): void;
-  onReturned(tids: number[], runIds: number[]): void;
-  /** It has left its slot after so many ms, and goes on. */
-  onSeceded(tid: number, runId: number, duration: number): void;
-  /** It threw Reschedule. */
-  onReschedule(tid: number, runId: number): void;
-  /** Recalled, and not given back. */
-  onKept(tids: number[], runIds: number[]): void;
-  onKilled(tid: number, runId: number): void;
-  onBegan(tid: number, runId: number): void;
-  onLog(level: 'info' | 'error', key: string, text: string): void;
-  /** Executors die before they can run anything: none is started any more. */
-  onBroken(reason: string): void;
-}
-
-export interface PoolOptions {
-  nthreads: number;
-  /** Bytes; 0 = no limit. */
-  memoryLimit: number;
-  root: string;
-  address: string;
-  store: ValueStore;
-  /** File in which threads note what they run; absent or '' = nowhere. */
-  lastWords?: string;
-  events: PoolEvents;
-  /** What tasks are told of their worker, once it is registered; null: nothing. */
-  context?: () => ThreadSetup['context'];
-  /** Another file for the threads to run, for tests. */
-  entry?: URL;
-}
-
+/** The threads of one worker, and what they have been given. */
 export class ExecutorPool {
   private options: PoolOptions;
   private readonly threads: ExecutorThread[] = [];
@@ -95,7 +33,7 @@ export class ExecutorPool {
   /** Tasks that wait for inputs to be read from disk. */
   private readonly loading = new Map<number, TaskToRun>();
   private readonly killing = new Set<number>();
-  private readonly heapMb: number;
+  private readonly budget: Budget;
   private closed = false;
   /** Starts nothing any more: only what has begun goes on. */
   private retired = false;
@@ -105,9 +43,7 @@ export class ExecutorPool {
 
   constructor(options: PoolOptions) {
     this.options = options;
-    const { memoryLimit, nthreads } = options;
-    const all = Math.min(memoryLimit * HEAP_SHARE, memoryLimit - OWN_BYTES) / nthreads;
-    this.heapMb = memoryLimit === 0 ? 0 : Math.max(LEAST_HEAP_MB, Math.floor(all / MIB));
+    this.budget = budgetOf(options.memoryLimit, options.nthreads);
   }
 
   /** Starts the threads, if they have not been; the first task does, too. */
@@ -119,8 +55,7 @@ export class ExecutorPool {
   private start(lane: number): ExecutorThread {
     const { nthreads, memoryLimit, root, address } = this.options;
     const context = this.options.context?.() ?? null;
-    const tenth = memoryLimit === 0 ? LIVE_BYTES : (memoryLimit * 0.1) / nthreads;
-    const garbage = Math.min(MOST_GARBAGE, (memoryLimit * GARBAGE_SHARE) / nthreads);
+    const { heapMb, liveBytes, garbageBytes } = this.budget;
     return new ExecutorThread({
       lane,
       capacity: DEPTH * nthreads,
@@ -128,13 +63,13 @@ export class ExecutorPool {
         root,
         address,
         memoryLimit,
-        liveBytes: Math.min(LIVE_BYTES, tenth),
+        liveBytes,
         context,
         lane,
         lastWords: this.options.lastWords ?? '',
-        garbageBytes: memoryLimit === 0 ? 0 : Math.max(LEAST_GARBAGE, garbage)
+        garbageBytes
       },
-      heapMb: this.heapMb,
+      heapMb,
       entry: this.options.entry,
       onMessage: (thread, message) => this.receive(thread, message),
       onDeath: (thread, death) => this.died(thread, death)
@@ -500,38 +435,11 @@ export class ExecutorPool {
 
   private blame(thread: ExecutorThread, task: Handed, death: Death): void {
     const { nthreads, memoryLimit, address, events } = this.options;
-    const heap =
-      this.heapMb > 0 ? `its executor's heap of ${formatBytes(this.heapMb * MIB)}` : 'heap';
-    const limit =
-      memoryLimit > 0 ? ` (worker limit ${formatBytes(memoryLimit)}, ${nthreads} threads)` : '';
-    const message = death.outOfMemory
-      ? `WorkerMemoryError: Task ${task.key} needed more than ${heap}${limit}. Give the workers more memory ` +
-        `(memoryLimit), use fewer threads a worker, or make the task smaller.`
-      : `TaskError: Task ${task.key} ended its executor (exit code ${death.exitCode}), as process.exit() does. ` +
-        `Return from the task or throw an error instead.`;
-    const code = death.outOfMemory ? 'WORKER_MEMORY' : 'EXECUTOR_DIED';
-    events.onLog('error', task.key, message);
-    events.onFailure(
-      task,
-      { code, message, traceback: '', exception: null, blame: task.key, worker: address },
-      thread.lane,
-      Date.now(),
-      0
-    );
+    const limits = { heapMb: this.budget.heapMb, memoryLimit, nthreads };
+    const error = deathError(task.key, address, death, limits);
+    events.onLog('error', task.key, error.message);
+    events.onFailure(task, error, thread.lane, Date.now(), 0);
   }
-}
-
-/**
- * Frames that can be sent without a larger buffer that they are part of. Large ones are copied
- * here and handed over: a message would take the same copy and another meanwhile.
- */
-function compact(value: StoredValue): Pick<StoredValue, 'family' | 'frames'> {
-  const frames = value.frames.map(frame =>
-    frame.byteLength >= HANDED_OVER || frame.byteLength * 2 < frame.buffer.byteLength
-      ? Uint8Array.from(frame)
-      : frame
-  );
-  return { family: value.family, frames };
 }
 
 function emptySuccess(): ExecuteSuccess {

@@ -3,11 +3,12 @@
  * and its life. It is made anew by its pool when it has died.
  */
 import { resourceLimits as ownLimits, Worker } from 'node:worker_threads';
+import type { Serialized } from '../../serialize/value.ts';
 import { BEGUN, TAKEN } from './messages.ts';
 import type { FromThread, SentFunction, SentValue, ThreadSetup, ToThread } from './messages.ts';
 
 /** Frames of at least so many bytes must be copies of their own: their buffers are handed over. */
-export const HANDED_OVER = 16 * 1024;
+const HANDED_OVER = 16 * 1024;
 
 /** A task as it is handed to a thread. */
 export interface Handed {
@@ -262,4 +263,17 @@ export class ExecutorThread {
       error
     });
   }
+}
+
+/**
+ * Frames that can be sent without a larger buffer that they are part of. Large ones are copied
+ * here and handed over: a message would take the same copy and another meanwhile.
+ */
+export function compact(value: Serialized): Serialized {
+  const frames = value.frames.map(frame =>
+    frame.byteLength >= HANDED_OVER || frame.byteLength * 2 < frame.buffer.byteLength
+      ? Uint8Array.from(frame)
+      : frame
+  );
+  return { family: value.family, frames };
 }

@@ -25,6 +25,8 @@ import type { SimWorker } from './worker.ts';
 
 /** How long the nanny's report of a vanished worker is awaited. */
 const EXIT_REPORT_MS = 1000;
+/** How long a process that did not say that it ends may bring its values back. */
+const RETURN_MS = 5000;
 const TICK_MS = 250;
 
 export class SimScheduler {
@@ -137,6 +139,7 @@ export class SimScheduler {
         worker: id,
         reason: exit?.reason ?? linkReason,
         expected,
+        mayReturn: exit === null && this.cluster.plan.reconnects ? RETURN_MS : 0,
         ...(known ? { executing: { tids, runIds } } : {})
       });
     };

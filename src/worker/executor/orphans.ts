@@ -93,7 +93,7 @@ export class Orphans {
 
   /** Gives the execution of this key, or what came of it, to the task; false when there is none. */
   claim(task: TaskToRun, events: PoolEvents, store: ValueStore): boolean {
-    const orphan = this.byKey.get(task.key);
+    const orphan = this.byKey.size === 0 ? undefined : this.byKey.get(task.key);
     if (orphan === undefined || orphan.claim !== null) return false;
     orphan.claim = { task, events, store };
     if (orphan.outcome !== null) this.deliver(orphan, orphan.outcome);

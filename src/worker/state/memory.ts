@@ -76,7 +76,7 @@ export type MemoryInstruction =
   | { op: 'log'; level: 'info' | 'warn'; text: string };
 
 /** Smaller values take more to keep track of than they give back. */
-const SMALLEST = 1024;
+export const SMALLEST = 1024;
 /** ms after which a disk that was full is tried again. */
 const RETRY_MS = 10_000;
 /** ms of that when a file has been deleted meanwhile. */

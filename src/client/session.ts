@@ -24,7 +24,7 @@ import { SchedulerLink } from './scheduler-link.ts';
 import { ClientState } from './state/client-state.ts';
 import type { FutureRecord } from './state/client-state.ts';
 import { Ledger } from './state/ledger.ts';
-import type { Outcome } from './state/ledger.ts';
+import type { Outcome } from './state/segments.ts';
 import { Values } from './values.ts';
 
 /** How a session is opened. */

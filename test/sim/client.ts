@@ -11,7 +11,7 @@ import type {
   SchedulerToClient
 } from '../../src/protocol/messages.ts';
 import { Ledger } from '../../src/client/state/ledger.ts';
-import type { Outcome } from '../../src/client/state/ledger.ts';
+import type { Outcome } from '../../src/client/state/segments.ts';
 import type { Cluster } from './cluster.ts';
 import { FUNCTIONS } from './graphs.ts';
 import { Link } from './link.ts';

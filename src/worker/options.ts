@@ -1,6 +1,6 @@
 /** How a worker is started; every default that is not said here is its caller's. */
 import type { LifetimeShape } from '../config/lifetime.ts';
-import type { MemorySettings } from './state/memory.ts';
+import type { MemorySettings } from './state/memory-events.ts';
 
 /** Of `Worker.start`. */
 export interface WorkerOptions {

@@ -1,6 +1,6 @@
 /**
  * A client's process around the real client state: what its user holds and expects, and readers
- * that fetch the values of finished futures as src/client/session.ts does: ask the scheduler who
+ * that fetch the values of finished futures as src/client/values.ts does: ask the scheduler who
  * holds the value, ask a holder, try again when that fails. A client that loses its scheduler ends.
  */
 import { ClientState } from '../../src/client/state/client-state.ts';

@@ -4,7 +4,7 @@
  * file shows as a wrong value.
  */
 import { MemoryState } from '../../src/worker/state/memory.ts';
-import type { MemoryEvent, MemoryInstruction } from '../../src/worker/state/memory.ts';
+import type { MemoryEvent, MemoryInstruction } from '../../src/worker/state/memory-events.ts';
 import type { Plan } from './plan.ts';
 import type { World } from './world.ts';
 

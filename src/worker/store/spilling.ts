@@ -8,7 +8,7 @@
  */
 import { rm } from 'node:fs/promises';
 import { MemoryState, SMALLEST } from '../state/memory.ts';
-import type { MemoryEvent, MemoryInstruction, MemorySettings } from '../state/memory.ts';
+import type { MemoryEvent, MemoryInstruction, MemorySettings } from '../state/memory-events.ts';
 import type { StoredValue, ValueStore } from '../store.ts';
 import { readValue, writeValue } from './files.ts';
 import type { ProcessFolder } from '../../config/folder.ts';

@@ -1,7 +1,8 @@
 /**
  * A client's process around the real client state: what its user holds and expects, and readers
  * that fetch the values of finished futures as src/client/values.ts does: ask the scheduler who
- * holds the value, ask a holder, try again when that fails. A client that loses its scheduler ends.
+ * holds the value, ask a holder, try again when that fails. A client that loses its
+ * scheduler ends, or dials again and says again what it wants, as the plan has it.
  */
 import { ClientState } from '../../src/client/state/client-state.ts';
 import type { FutureRecord } from '../../src/client/state/client-state.ts';

@@ -246,6 +246,8 @@ export class ExecutorPool {
     const entry = this.tasks.get(tid);
     if (entry === undefined) return;
     this.tasks.delete(tid);
+    // It may have ended just before its kill took effect.
+    this.killing.delete(tid);
     this.options.store.unpin(entry.task.deps);
   }
 
@@ -420,8 +422,9 @@ export class ExecutorPool {
     if (!this.retired) this.threads[thread.lane] = this.start(thread.lane);
     const returned: Handed[] = [];
     for (const task of [...death.running, ...death.others]) {
+      const wasKilled = this.killing.has(task.tid);
       this.forget(task.tid);
-      if (this.killing.delete(task.tid)) events.onKilled(task.tid, task.runId);
+      if (wasKilled) events.onKilled(task.tid, task.runId);
       else if (!death.running.includes(task) || death.killed) returned.push(task);
       else this.blame(thread, task, death);
     }

@@ -8,24 +8,17 @@ import {
   AuthenticationError,
   ClusterError,
   CommClosedError,
-  ProtocolVersionError,
-  TimeoutError
+  ProtocolVersionError
 } from '../base/errors.ts';
 import type { TaskloomError } from '../base/errors.ts';
 import type { Connection } from '../comm/connection.ts';
+import { AwaitedHello, BROKEN, RECONNECT_MS, REDIAL_MS, Redial } from '../comm/redial.ts';
 import { versionError } from '../comm/refusal.ts';
 import { dial } from '../comm/websocket.ts';
 import { isGoneForGood, isSupervised } from '../config/connection-file.ts';
 import { ownVersions, packageVersion } from '../config/runtime.ts';
 import { CLOSE, LIMITS, PROTOCOL_VERSION } from '../protocol/limits.ts';
 import type { ClientHello, ClientToScheduler, SchedulerToClient } from '../protocol/messages.ts';
-
-/** ms before the first redial; doubles up to the second. */
-const REDIAL_MS = 100;
-const REDIAL_MOST_MS = 2000;
-const RECONNECT_MS = 60_000;
-/** Closes after which the scheduler may be there again, or another in its place. */
-const BROKEN: ReadonlySet<number> = new Set([1006, CLOSE.unresponsive, CLOSE.handshakeTimeout]);
 
 interface SchedulerLinkOptions {
   address: string;
@@ -58,11 +51,19 @@ export class SchedulerLink {
   private given: string | null = null;
   /** The cluster that has said hello, or ''. */
   private clusterId = '';
-  private timer: ReturnType<typeof setTimeout> | null = null;
+  private readonly redial: Redial;
   private awake = false;
+  /** Why it was lost. */
+  private why = '';
 
   constructor(options: SchedulerLinkOptions) {
     this.options = options;
+    this.redial = new Redial({
+      open: () => this.connect(),
+      onBack: () => this.connection?.keepsAlive(this.awake),
+      givesUp: (error, late) => this.givesUp(error, late)
+    });
+    this.redial.keepsAlive(false);
   }
 
   /** Dials, registers and waits for the hello. A scheduler that is being started again is waited for. */
@@ -96,7 +97,7 @@ export class SchedulerLink {
   keepsAlive(keep: boolean): void {
     this.awake = keep;
     this.connection?.keepsAlive(keep);
-    if (keep) this.timer?.ref?.();
+    this.redial.keepsAlive(keep);
   }
 
   /** Its cluster has ended: the scheduler is not dialled any more. */
@@ -114,20 +115,13 @@ export class SchedulerLink {
   end(): void {
     this.closed = true;
     this.welcomed = false;
-    if (this.timer !== null) clearTimeout(this.timer);
+    this.redial.end();
   }
 
   /** Dials and registers; resolves when the scheduler has said hello. */
   private async connect(): Promise<void> {
     const { address, token, timeoutMs, client, name, weight } = this.options;
-    let welcome: () => void = () => undefined;
-    let refuse: (error: Error) => void = () => undefined;
-    const hello = new Promise<void>((resolve, reject) => {
-      welcome = resolve;
-      refuse = reject;
-    });
-    // The dial may fail first: then nobody waits for the hello.
-    hello.catch(() => undefined);
+    const hello = new AwaitedHello();
     let mine: Connection<ClientToScheduler> | null = null;
     mine = await dial<ClientToScheduler, SchedulerToClient>(
       { address, path: '/client', token, ...(timeoutMs === undefined ? {} : { timeoutMs }) },
@@ -136,13 +130,13 @@ export class SchedulerLink {
           for (const message of messages) {
             if (message.op === 'hello') {
               const wrong = this.welcome(message);
-              if (wrong === null) welcome();
-              else refuse(wrong);
+              if (wrong === null) hello.welcome();
+              else hello.refuse(wrong);
             } else this.options.onMessage(message);
           }
         },
         onClose: ({ code, reason }) => {
-          refuse(helloError(address, code, reason));
+          hello.refuse(helloError(address, code, reason));
           if (this.connection === mine) this.broke(code, reason);
         }
       }
@@ -158,14 +152,9 @@ export class SchedulerLink {
       versions: ownVersions(),
       ...(weight === undefined ? {} : { weight })
     });
-    const late = new TimeoutError(
-      `${address} said no hello within ${LIMITS.handshakeMs / 1000} s.`
-    );
-    const timer = setTimeout(() => {
-      refuse(late);
-      mine.close(CLOSE.handshakeTimeout, late.message);
-    }, LIMITS.handshakeMs);
-    await hello.finally(() => clearTimeout(timer));
+    const late = `${address} said no hello within ${LIMITS.handshakeMs / 1000} s.`;
+    const timer = hello.limit(late, () => mine.close(CLOSE.handshakeTimeout, late));
+    await hello.said.finally(() => clearTimeout(timer));
   }
 
   /** Another scheduler in its place is welcome; another cluster is not. */
@@ -187,35 +176,26 @@ export class SchedulerLink {
     const why = reason === '' ? `the connection to ${options.address} was lost` : reason;
     const limit = options.reconnectMs ?? RECONNECT_MS;
     if (!BROKEN.has(code) || limit <= 0 || given !== null) return options.onGone(given ?? why);
-    // A redial that breaks before its hello goes on in `redial`.
+    // A redial that breaks before its hello goes on by itself.
     if (!welcomed) return;
     options.onLost(why);
-    this.redialLater(why, REDIAL_MS, performance.now() + limit);
+    this.why = why;
+    this.redial.start(limit);
   }
 
-  private redialLater(why: string, pauseMs: number, until: number): void {
-    if (this.closed) return;
-    this.timer = setTimeout(() => void this.redial(why, pauseMs, until), pauseMs);
-    if (!this.awake) this.timer.unref?.();
-  }
-
-  private async redial(why: string, pauseMs: number, until: number): Promise<void> {
-    try {
-      await this.connect();
-      this.connection?.keepsAlive(this.awake);
-    } catch (error) {
-      this.welcomed = false;
-      const { onGone } = this.options;
-      const final =
-        error instanceof AuthenticationError ||
-        error instanceof ProtocolVersionError ||
-        error instanceof ClusterError;
-      if (final) return onGone(`${why}; ${error.message}`);
-      if (isGoneForGood(this.clusterId)) return onGone(`${why}; its processes have ended`);
-      if (performance.now() >= until)
-        return onGone(`${why}; it was not back in time (reconnectTimeout)`);
-      this.redialLater(why, Math.min(2 * pauseMs, REDIAL_MOST_MS), until);
-    }
+  private givesUp(error: unknown, late: boolean): boolean {
+    this.welcomed = false;
+    const final =
+      error instanceof AuthenticationError ||
+      error instanceof ProtocolVersionError ||
+      error instanceof ClusterError;
+    const { why } = this;
+    if (final) this.options.onGone(`${why}; ${error.message}`);
+    else if (isGoneForGood(this.clusterId)) {
+      this.options.onGone(`${why}; its processes have ended`);
+    } else if (late) this.options.onGone(`${why}; it was not back in time (reconnectTimeout)`);
+    else return false;
+    return true;
   }
 }
 

@@ -5,27 +5,12 @@
 import { writeFile } from 'node:fs/promises';
 import { VersionMismatchError } from '../base/errors.ts';
 import { fetchDump } from '../deploy/api.ts';
+import type { StoryLine } from '../protocol/story.ts';
 import { mismatch } from '../protocol/versions.ts';
 import type { Member, Versions } from '../protocol/versions.ts';
 import type { Session } from './session.ts';
 
-export type { Member, Versions };
-
-/** A step in the life of a task, see `client.story`. */
-export interface StoryLine {
-  /** ms since the epoch, by the scheduler's clock. */
-  time: number;
-  /** `scheduler`, or the name of a worker. */
-  where: string;
-  key: string;
-  /** What happened; `start -> finish` for a transition. */
-  text: string;
-  /** States of a transition; both '' for anything else. */
-  start: string;
-  finish: string;
-  /** Id of the event that caused it, the same on both sides of a link. */
-  stimulus: string;
-}
+export type { Member, StoryLine, Versions };
 
 /** What `client.callStacks` tells of a running task. */
 export interface CallStack {

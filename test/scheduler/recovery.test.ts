@@ -8,6 +8,7 @@ import type { ClientToScheduler, ErrorRecord } from '../../src/protocol/messages
 import type { SchedulerEvent } from '../../src/scheduler/state/state.ts';
 import { isEmpty } from '../../src/scheduler/state/validate.ts';
 import { Harness } from './harness.ts';
+import { NO_TASK_OPTIONS } from '../../src/protocol/task-options.ts';
 
 /** A client's ledger beside the harness that hears the same. */
 class Recorded extends Harness {
@@ -281,14 +282,7 @@ describe('a scheduler in place of another', () => {
       argOffsets: [0, 1],
       deps: [cid],
       depOffsets: [0, 1],
-      options: {
-        priority: 0,
-        retries: 0,
-        timeout: 0,
-        workers: null,
-        allowOtherWorkers: false,
-        resources: null
-      },
+      options: NO_TASK_OPTIONS,
       fifoTimeout: 0,
       wants: 'all' as const
     };

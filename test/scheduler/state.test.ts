@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { explain } from '../../src/scheduler/state/explain.ts';
 import { isEmpty } from '../../src/scheduler/state/validate.ts';
 import { Harness } from './harness.ts';
+import { NO_TASK_OPTIONS } from '../../src/protocol/task-options.ts';
 
 function keys(count: number, group = 'x'): string[] {
   return Array.from({ length: count }, (_, i) => `${group}-${i}`);
@@ -354,14 +355,7 @@ describe('stale messages', () => {
       argOffsets: [0, 5],
       deps: [],
       depOffsets: [],
-      options: {
-        priority: 0,
-        retries: 0,
-        timeout: 0,
-        workers: null,
-        allowOtherWorkers: false,
-        resources: null
-      },
+      options: NO_TASK_OPTIONS,
       fifoTimeout: 100,
       wants: 'all' as const
     };

@@ -29,6 +29,7 @@ import {
   SMALL
 } from './segments.ts';
 import type { Outcome, Segment } from './segments.ts';
+import { LAST_GRAPH } from '../../protocol/task-options.ts';
 
 interface Named {
   key: string;
@@ -292,32 +293,9 @@ export class Ledger {
       }
     }
     while (next < commands.length) sayCommand();
-    said.push(LAST);
+    said.push(LAST_GRAPH);
   }
 }
-
-/** Ends what a client says again. */
-const LAST: UpdateGraph = {
-  op: 'update-graph',
-  first: 0,
-  keys: [],
-  fn: 0,
-  args: new Uint8Array(0),
-  argOffsets: [0],
-  deps: [],
-  depOffsets: [],
-  options: {
-    priority: 0,
-    retries: 0,
-    timeout: 0,
-    workers: null,
-    allowOtherWorkers: false,
-    resources: null
-  },
-  fifoTimeout: 0,
-  wants: 'all',
-  again: 'last'
-};
 
 function cidsOf(message: Command): number[] {
   return message.op === 'unpublish-dataset' ? [] : [...message.cids];

@@ -13,14 +13,13 @@ import type { Budget } from './budget.ts';
 import { deathError } from './death.ts';
 import type { FromThread, ResultBatch, SentFunction } from './messages.ts';
 import type { PoolEvents, PoolOptions, TaskToRun } from './pool-options.ts';
-import { framesOf } from './results.ts';
+import { resultsOf } from './results.ts';
 import { stacksOf } from './stacks.ts';
 import type { ThreadStack } from './stacks.ts';
+import { MOST_HANDED } from '../state/ready.ts';
 import { compact, ExecutorThread, ownFolder } from './thread.ts';
 import type { Death, Handed } from './thread.ts';
 
-/** Tasks that are handed to one thread at once, at most, for each thread there is. */
-const DEPTH = 65;
 /** So many threads may fail to start in a row before the pool gives up. */
 const STILLBORN_MOST = 5;
 
@@ -58,7 +57,7 @@ export class ExecutorPool {
     const { heapMb, liveBytes, garbageBytes } = this.budget;
     return new ExecutorThread({
       lane,
-      capacity: DEPTH * nthreads,
+      capacity: MOST_HANDED * nthreads,
       setup: {
         root,
         address,
@@ -339,31 +338,21 @@ export class ExecutorPool {
   }
 
   private results(thread: ExecutorThread, batch: ResultBatch): void {
-    for (const tid of batch.evicted) thread.live.delete(tid);
+    for (const tid of batch.evicted ?? []) thread.live.delete(tid);
     const event = emptySuccess();
-    const values = framesOf(batch);
-    let failed = 0;
-    for (let i = 0; i < batch.seqs.length; i++) {
-      const handed = thread.finish(batch.seqs[i] as number);
-      const failure = batch.counts[i] === 0 ? batch.failures[failed++] : undefined;
+    for (const result of resultsOf(batch)) {
+      const handed = thread.finish(result.seq);
       if (handed === undefined) continue;
       const { tid, runId, key } = handed;
-      const start = batch.starts[i] as number;
-      const duration = batch.durations[i] as number;
-      if (failure !== undefined) {
+      const { start, duration, failure, family, frames, nbytes, type } = result;
+      if (failure !== null) {
         this.forget(tid);
         const error = { ...failure, blame: key, worker: this.options.address };
         this.options.events.onFailure({ tid, runId }, error, thread.lane, start, duration);
         continue;
       }
-      const value: StoredValue = {
-        family: batch.families[i] as StoredValue['family'],
-        frames: values[i] as Uint8Array[],
-        nbytes: batch.nbytes[i] as number,
-        type: batch.types[i] as string
-      };
-      if (batch.live[i] === 1) thread.live.add(tid);
-      this.succeeded(event, value, tid, runId);
+      if (result.live) thread.live.add(tid);
+      this.succeeded(event, { family, frames, nbytes, type }, tid, runId);
       event.lanes.push(thread.lane);
       event.starts.push(start);
       event.durations.push(duration);

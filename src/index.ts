@@ -1,13 +1,8 @@
 /** What `import … from "taskloom"` gives in Node, Deno and TypeScript notebooks. */
 export { Client } from './client/client.ts';
-export type {
-  Arg,
-  Args,
-  CallOptions,
-  ClusterLike,
-  ConnectOptions,
-  SchedulerInfo
-} from './client/client.ts';
+export type { Arg, Args, CallOptions } from './client/call-options.ts';
+export type { ClusterLike, ConnectOptions } from './client/locate.ts';
+export type { SchedulerInfo } from './client/cluster-info.ts';
 export type { CallStack, Member, StoryLine, Versions } from './client/diagnostics.ts';
 export { AsCompleted, asCompleted, wait } from './client/collect.ts';
 export type { WaitResult } from './client/collect.ts';

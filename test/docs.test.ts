@@ -52,13 +52,60 @@ describe('docs/protocol.md', () => {
     expect(page).toContain(`Version ${PROTOCOL_VERSION} `);
   });
   it('lists what a scheduler serves', () => {
-    const source = read('src/scheduler/scheduler.ts');
+    const source = read('src/scheduler/routes.ts');
     const routes = [...source.matchAll(/server\.route\('(\w+)', '([^']+)'/g)].map(
       match => `${match[1]} ${match[2]}`
     );
     const links = [...source.matchAll(/server\.link\('([^']+)'/g)].map(match => `WS ${match[1]}`);
     expect(routes.length + links.length).toBe(13);
     expect([...routes, ...links].filter(route => !page.includes(`\`${route}\``))).toEqual([]);
+  });
+});
+
+describe('docs/configuration.md', () => {
+  it('has every variable that the code reads', () => {
+    const page = read('docs/configuration.md');
+    const variables = readdirSync(join(root, 'src'), { recursive: true, encoding: 'utf8' })
+      .filter(name => name.endsWith('.ts'))
+      .flatMap(name => [...read(`src/${name}`).matchAll(/process\.env\['(TASKLOOM_\w+)'\]/g)])
+      .map(match => match[1] ?? '');
+    expect(variables).not.toEqual([]);
+    expect(variables.filter(name => !page.includes(`\`${name}\``))).toEqual([]);
+  });
+  it('or docs/cli.md has every option of the command', () => {
+    const pages = read('docs/configuration.md') + read('docs/cli.md');
+    const options = [...read('src/cli/program.ts').matchAll(/'(--[a-z-]+)/g)].map(
+      match => match[1] ?? ''
+    );
+    expect(options.length).toBeGreaterThan(20);
+    // `--socket` is between the lab's proxy and the launcher.
+    const told = new Set([...pages.matchAll(/--[a-z-]+/g)].map(match => match[0]));
+    expect(options.filter(option => option !== '--socket' && !told.has(option))).toEqual([]);
+  });
+});
+
+describe('README.md', () => {
+  it('leads to every page and names every room', () => {
+    const page = read('README.md');
+    const pages = readdirSync(join(root, 'docs')).filter(name => name.endsWith('.md'));
+    expect(pages.filter(name => !page.includes(`(docs/${name})`))).toEqual([]);
+    const rooms = readdirSync(join(root, 'src'), { withFileTypes: true }).filter(one =>
+      one.isDirectory()
+    );
+    expect(rooms.filter(({ name }) => !page.includes(`\`src/${name}\``))).toEqual([]);
+  });
+});
+
+describe('docs/architecture.md', () => {
+  it('names every room, and no other', () => {
+    const named = [...read('docs/architecture.md').matchAll(/^\| `(src\/[^`]+)` \|/gm)].map(
+      match => match[1] ?? ''
+    );
+    expect(named.filter(name => !existsSync(join(root, name)))).toEqual([]);
+    const rooms = readdirSync(join(root, 'src'), { withFileTypes: true }).filter(one =>
+      one.isDirectory()
+    );
+    expect(rooms.filter(({ name }) => !named.includes(`src/${name}`))).toEqual([]);
   });
 });
 

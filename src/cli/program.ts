@@ -66,7 +66,7 @@ function addScheduling(command: Command): Command {
   return command
     .option(
       '--worker-saturation <number>',
-      'root tasks a thread before others wait; "inf": none waits (default: 1.1)'
+      'root tasks a thread before others wait; "inf": none waits (default: 1)'
     )
     .option(
       '--allowed-failures <number>',
@@ -306,7 +306,7 @@ function addDump(program: Command): void {
   dump
     .command('show')
     .description('print a summary of a file, or all it has of a key or worker; needs no cluster')
-    .argument('<file>', 'a file that dump take or client.dumpClusterState wrote')
+    .argument('<file>', 'a file that taskloom dump or client.dumpClusterState wrote')
     .option('--key <key>', 'all that is known of this task')
     .option('--worker <name>', 'all that is known of this worker, by name or address')
     .option('--story <key>', 'the steps of this task on scheduler and workers')

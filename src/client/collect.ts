@@ -1,5 +1,6 @@
 /** Waiting for many futures: `wait` for some or all of them, `asCompleted` one after the other. */
 import type { Future, WaitOptions } from './future.ts';
+import { waitFor } from './waiting.ts';
 
 export interface WaitResult<T> {
   done: Future<T>[];
@@ -18,7 +19,8 @@ export async function wait<T>(
   const first = options.returnWhen === 'first-completed';
   const session = list[0]?.session;
   if (session !== undefined) {
-    await session.waitFor(
+    await waitFor(
+      session,
       list,
       options,
       (pending, settled) => pending === 0 || (first && settled > 0)

@@ -1,31 +1,16 @@
 /**
- * What a client can be told of the inside of its cluster: call stacks. The questions go
- * to the scheduler, which asks the workers.
+ * What a client can be told of the inside of its cluster: call stacks, versions, a dump of its state.
+ * The questions go to the scheduler, which asks the workers.
  */
 import { writeFile } from 'node:fs/promises';
 import { VersionMismatchError } from '../base/errors.ts';
 import { fetchDump } from '../deploy/api.ts';
+import type { StoryLine } from '../protocol/story.ts';
 import { mismatch } from '../protocol/versions.ts';
 import type { Member, Versions } from '../protocol/versions.ts';
 import type { Session } from './session.ts';
 
-export type { Member, Versions };
-
-/** A step in the life of a task, see `client.story`. */
-export interface StoryLine {
-  /** ms since the epoch, by the scheduler's clock. */
-  time: number;
-  /** `scheduler`, or the name of a worker. */
-  where: string;
-  key: string;
-  /** What happened; `start -> finish` for a transition. */
-  text: string;
-  /** States of a transition; both '' for anything else. */
-  start: string;
-  finish: string;
-  /** Id of the event that caused it, the same on both sides of a link. */
-  stimulus: string;
-}
+export type { Member, StoryLine, Versions };
 
 /** What `client.callStacks` tells of a running task. */
 export interface CallStack {

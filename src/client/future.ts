@@ -6,6 +6,7 @@
  */
 import type { Session } from './session.ts';
 import type { FutureRecord, FutureStatus } from './state/client-state.ts';
+import { settled } from './waiting.ts';
 
 export interface WaitOptions {
   /** Seconds; TimeoutError after that. Default: no limit. */
@@ -55,13 +56,13 @@ export class Future<T = unknown> {
    * CancelledError if it was cancelled or lost, TimeoutError when `timeout` seconds passed.
    */
   async result(options: WaitOptions = {}): Promise<T> {
-    const [value] = await this.session.gather([this], options);
+    const [value] = await this.session.values.gather([this], options);
     return value as T;
   }
 
   /** Waits; the error of a failed task, or null. */
   async exception(options: WaitOptions = {}): Promise<Error | null> {
-    await this.session.settled([this], options);
+    await settled(this.session, [this], options);
     return this.session.errorOf(this.record);
   }
 

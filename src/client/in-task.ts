@@ -2,10 +2,14 @@
  * What a task may ask for: a client of its own cluster, the worker that runs it, and to leave its
  * slot to others. A task that waits for futures of that client leaves its slot by itself.
  */
-import { ConfigError } from '../base/errors.ts';
+import { CommClosedError, ConfigError, TimeoutError } from '../base/errors.ts';
 import { executorContext } from '../base/task-context.ts';
 import type { ExecutorContext, TaskContext, TaskWorker } from '../base/task-context.ts';
 import { Client } from './client.ts';
+
+/** ms for which a scheduler that does not answer is dialled again, and between two dials. */
+const AWAY_MS = 60_000;
+const REDIAL_MS = 250;
 
 let client: Promise<Client> | null = null;
 
@@ -17,9 +21,26 @@ export async function getClient(): Promise<Client> {
   const { scheduler, worker } = executor('getClient');
   const open = await client?.catch(() => null);
   if (open?.session.isOpen !== true) {
-    client = Client.connect(scheduler, { name: `tasks of ${worker.name}` });
+    client = connectPatiently(scheduler, `tasks of ${worker.name}`);
   }
   return client as Promise<Client>;
+}
+
+/** As long as a worker dials a scheduler that is away, its tasks do. */
+async function connectPatiently(
+  scheduler: ExecutorContext['scheduler'],
+  name: string
+): Promise<Client> {
+  const until = performance.now() + AWAY_MS;
+  for (;;) {
+    try {
+      return await Client.connect(scheduler, { name });
+    } catch (error) {
+      const away = error instanceof CommClosedError || error instanceof TimeoutError;
+      if (!away || performance.now() > until) throw error;
+      await new Promise(resolve => setTimeout(resolve, REDIAL_MS));
+    }
+  }
 }
 
 /** In a task: the worker that runs it. */

@@ -4,6 +4,7 @@
  */
 import type { Future } from './future.ts';
 import type { Session } from './session.ts';
+import { settled } from './waiting.ts';
 
 /** Names, addresses or hosts of workers. */
 export type WorkerNames = string | readonly string[];
@@ -32,7 +33,8 @@ export interface RetireOptions {
   timeout?: number;
 }
 
-function namesOf(workers: WorkerNames | undefined): string[] | null {
+/** As messages carry them; null: any. */
+export function namesOf(workers: WorkerNames | undefined): string[] | null {
   if (workers === undefined) return null;
   return typeof workers === 'string' ? [workers] : [...workers];
 }
@@ -44,7 +46,7 @@ export async function replicate(
   count: number | null,
   workers?: WorkerNames
 ): Promise<void> {
-  await session.settled(futures);
+  await settled(session, futures);
   await session.outbox.settled();
   const cids = futures.map(future => future.record.cid);
   await session.request('replicate', { cids, count, workers: namesOf(workers) });
@@ -56,7 +58,7 @@ export async function rebalance(
   futures: readonly Future[] | null,
   workers?: WorkerNames
 ): Promise<number> {
-  if (futures !== null) await session.settled(futures);
+  if (futures !== null) await settled(session, futures);
   await session.outbox.settled();
   const cids = futures?.map(future => future.record.cid) ?? null;
   const answer = await session.request('rebalance', { cids, workers: namesOf(workers) });

@@ -40,7 +40,7 @@ export interface ClusterSetup {
 
 /** Numbers by which a scheduler decides; what is absent has its default. */
 export interface SchedulingSetup {
-  /** Tasks a thread before root tasks wait in the queue; 'inf': they do not. Default 1.1. */
+  /** Tasks a thread before root tasks wait in the queue; 'inf': they do not. Default 1. */
   workerSaturation?: number | 'inf';
   /** Deaths of workers that were executing a task which it survives. Default 3. */
   allowedFailures?: number;

@@ -8,7 +8,7 @@ import type { SchedulingSetup } from '../config/process-messages.ts';
 
 /** Options of `LocalCluster.create`; the command line has the same by other names. */
 export interface SchedulingOptions {
-  /** Tasks a thread before root tasks wait in the queue; Infinity ("inf"): they do not. Default 1.1. */
+  /** Tasks a thread before root tasks wait in the queue; Infinity ("inf"): they do not. Default 1. */
   workerSaturation?: number | string;
   /** Deaths of workers that were executing a task which it survives. Default 3. */
   allowedFailures?: number;

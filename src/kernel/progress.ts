@@ -7,6 +7,7 @@
 import { randomUUID } from 'node:crypto';
 import type { Future } from '../client/future.ts';
 import type { Session } from '../client/session.ts';
+import { settled } from '../client/waiting.ts';
 import { PROGRESS_MIME } from '../protocol/progress.ts';
 import type { ProgressBundle, ProgressRow } from '../protocol/progress.ts';
 import { displayer } from './display.ts';
@@ -96,7 +97,7 @@ class Bars {
   /** Until something ended and the interval passed, or all have ended. */
   async waitSome(seconds: number): Promise<void> {
     const pause = new Promise(resolve => setTimeout(resolve, seconds * 1000));
-    await Promise.race([this.session.settled(this.futures), pause]);
+    await Promise.race([settled(this.session, this.futures), pause]);
   }
 
   /** Which of the pending ones are being worked on. */

@@ -14,9 +14,9 @@ import {
   AuthenticationError,
   CommClosedError,
   ProtocolVersionError,
-  TimeoutError,
   VersionMismatchError
 } from '../base/errors.ts';
+import { AwaitedHello, RECONNECT_MS, Redial } from '../comm/redial.ts';
 import { versionError } from '../comm/refusal.ts';
 import { ownVersions, packageVersion } from '../config/runtime.ts';
 import type { answerRequest, RequestHandler } from '../comm/rpc.ts';
@@ -54,10 +54,8 @@ interface CommModules {
   answerRequest: typeof answerRequest;
 }
 
-/** ms before the first redial; doubles up to the second. */
-const REDIAL_MS = 100;
+/** Longest pause between redials, ms. */
 const REDIAL_MOST_MS = 5000;
-const REDIAL_LIMIT_MS = 60_000;
 /** Exits that are kept for a scheduler that is away. */
 const EXITS_KEPT = 1000;
 /** Codes with which a scheduler says that it will not have us back. */
@@ -87,10 +85,19 @@ export class NannyLink {
   private welcomed = false;
   private closed = false;
   private comm: Promise<CommModules> | null = null;
-  private redialTimer: ReturnType<typeof setTimeout> | null = null;
+  private readonly redial: Redial;
+  private address = '';
 
   constructor(options: NannyLinkOptions) {
     this.options = options;
+    this.redial = new Redial({
+      open: () => this.open(this.address),
+      onBack: () => {
+        if (!this.closed) options.onBack();
+      },
+      givesUp: (error, late) => this.givesUp(error, late),
+      mostMs: REDIAL_MOST_MS
+    });
   }
 
   /** The scheduler has said hello. */
@@ -106,14 +113,8 @@ export class NannyLink {
 
   /** Dials and registers; resolves when the scheduler has said hello. */
   async open(address: string): Promise<void> {
-    let welcome: () => void = () => undefined;
-    let refuse: (error: Error) => void = () => undefined;
-    const hello = new Promise<void>((resolve, reject) => {
-      welcome = resolve;
-      refuse = reject;
-    });
-    // The dial may fail first: then nobody waits for the hello.
-    hello.catch(() => undefined);
+    this.address = address;
+    const hello = new AwaitedHello();
     const { dial, answerRequest } = await this.prepare();
     let opened: Connection<NannyToScheduler> | null = null;
     const answer = (message: RequestMessage): void => {
@@ -126,13 +127,13 @@ export class NannyLink {
       {
         onMessages: messages => {
           for (const message of messages) {
-            if (message.op === 'hello') this.onHello(message, address, welcome, refuse);
+            if (message.op === 'hello') this.onHello(message, hello);
             else answer(message);
           }
         },
         onClose: reason => {
-          refuse(closedError(address, reason));
-          this.onClose(address, reason);
+          hello.refuse(closedError(address, reason));
+          this.onClose(reason);
         }
       }
     );
@@ -149,11 +150,8 @@ export class NannyLink {
     if (this.status !== null) connection.send(this.status);
     for (const exit of this.exits.splice(0)) connection.send(exit);
     const late = `${address} said no hello within ${LIMITS.handshakeMs / 1000} s.`;
-    const timer = setTimeout(() => {
-      refuse(new TimeoutError(late));
-      connection.close(CLOSE.handshakeTimeout, late);
-    }, LIMITS.handshakeMs);
-    await hello.finally(() => clearTimeout(timer));
+    const timer = hello.limit(late, () => connection.close(CLOSE.handshakeTimeout, late));
+    await hello.said.finally(() => clearTimeout(timer));
   }
 
   tell(message: WorkerExited | NannyStatus | CloseGracefully): void {
@@ -167,54 +165,41 @@ export class NannyLink {
 
   close(): void {
     this.closed = true;
-    if (this.redialTimer !== null) clearTimeout(this.redialTimer);
+    this.redial.end();
     this.connection?.close(CLOSE.normal, 'the nanny ends');
   }
 
-  private onHello(
-    hello: NannyHello,
-    address: string,
-    welcome: () => void,
-    refuse: (error: Error) => void
-  ): void {
-    if (hello.protocol !== PROTOCOL_VERSION) {
-      refuse(new ProtocolVersionError(PROTOCOL_VERSION, hello.protocol, address));
+  private onHello(message: NannyHello, hello: AwaitedHello): void {
+    if (message.protocol !== PROTOCOL_VERSION) {
+      hello.refuse(new ProtocolVersionError(PROTOCOL_VERSION, message.protocol, this.address));
       return;
     }
     this.welcomed = true;
-    welcome();
+    hello.welcome();
   }
 
-  private onClose(address: string, { code, reason }: CloseReason): void {
+  private onClose({ code, reason }: CloseReason): void {
     if (!this.welcomed || this.closed) return;
     this.welcomed = false;
     const why = reason === '' ? `closed with code ${code}` : reason;
     if (FINAL.has(code)) return this.options.onGone(why);
     this.options.onLost(why);
-    const limit = this.options.redialLimitMs ?? REDIAL_LIMIT_MS;
-    this.redialLater(address, REDIAL_MS, performance.now() + limit);
+    this.redial.start(this.limitMs);
   }
 
-  private redialLater(address: string, pauseMs: number, until: number): void {
-    if (this.closed) return;
-    this.redialTimer = setTimeout(() => void this.redial(address, pauseMs, until), pauseMs);
+  /** ms for which a lost scheduler is dialled again. */
+  private get limitMs(): number {
+    return this.options.redialLimitMs ?? RECONNECT_MS;
   }
 
-  private async redial(address: string, pauseMs: number, until: number): Promise<void> {
-    try {
-      await this.open(address);
-    } catch (error) {
-      if (this.closed) return;
-      const final = FATAL.some(kind => error instanceof kind);
-      const why = error instanceof Error ? error.message : String(error);
-      if (final) return this.options.onGone(why);
-      if (performance.now() >= until) {
-        const limit = (this.options.redialLimitMs ?? REDIAL_LIMIT_MS) / 1000;
-        return this.options.onGone(`it did not come back within ${limit} s. ${why}`);
-      }
-      return this.redialLater(address, Math.min(REDIAL_MOST_MS, 2 * pauseMs), until);
-    }
-    if (!this.closed) this.options.onBack();
+  private givesUp(error: unknown, late: boolean): boolean {
+    if (this.closed) return true;
+    const why = error instanceof Error ? error.message : String(error);
+    if (FATAL.some(kind => error instanceof kind)) this.options.onGone(why);
+    else if (late) {
+      this.options.onGone(`it did not come back within ${this.limitMs / 1000} s. ${why}`);
+    } else return false;
+    return true;
   }
 }
 

@@ -9,7 +9,7 @@
  * it and bring what they have.
  */
 import { hostname } from 'node:os';
-import { ClusterError, TaskloomError } from '../base/errors.ts';
+import { ClusterError } from '../base/errors.ts';
 import { Child } from '../config/child.ts';
 import type { ChildExit } from '../config/child.ts';
 import { removeFoldersOf } from '../config/folder.ts';
@@ -19,13 +19,16 @@ import { LineRing } from '../config/lines.ts';
 import type { ClusterSetup, WorkerShape } from '../config/process-messages.ts';
 import type { ClusterLogs } from '../protocol/launcher.ts';
 import { drainTime } from '../config/duration.ts';
-import { kernelKills, READING_MS, readResident } from './resident.ts';
 import { NannyLink } from './link.ts';
+import { requestHandlers } from './requests.ts';
+import { kernelKills, READING_MS, readResident } from './resident.ts';
 import { SchedulerProcess } from './scheduler-process.ts';
 import type { NannyEvent, NannyInstruction } from './state/events.ts';
 import { NannyState } from './state/state.ts';
 import type { NannySettings } from './state/state.ts';
+import { WorkerLogs } from './worker-logs.ts';
 
+/** How a nanny is started. */
 export interface NannyOptions {
   /** Id of the nanny, `nanny-7f3a`. */
   id: string;
@@ -43,11 +46,6 @@ export interface NannyOptions {
   onLog?: (line: string) => void;
 }
 
-/** Lines of a worker's log that travel with the news of its end. */
-const LAST_LINES = 20;
-/** Ended workers whose last lines are kept. */
-const OLD_LOGS = 50;
-
 /** Variables that keep numeric libraries from starting a pool of threads in every worker. */
 const WORKER_ENVIRONMENT: Record<string, string> = {
   OMP_NUM_THREADS: '1',
@@ -56,6 +54,7 @@ const WORKER_ENVIRONMENT: Record<string, string> = {
   MALLOC_TRIM_THRESHOLD_: '65536'
 };
 
+/** A nanny with its processes. */
 export class Nanny {
   readonly id: string;
   /** Resolves with the reason when all its processes have ended. */
@@ -63,11 +62,8 @@ export class Nanny {
   private readonly options: NannyOptions;
   private readonly state: NannyState;
   private readonly workers = new Map<string, Child>();
-  /** Last lines of workers that have ended, by name. */
-  private readonly oldLines = new Map<string, string[]>();
+  private readonly workerLogs = new WorkerLogs();
   private readonly words = new LastWordsFolder();
-  /** Last lines of workers that we end, from before that. */
-  private readonly lastWords = new Map<string, string[]>();
   private readonly events = new LineRing(1000);
   private readonly link: NannyLink;
   private readonly kernelKillsAtStart = kernelKills();
@@ -103,7 +99,7 @@ export class Nanny {
         canScale: options.cluster !== undefined
       },
       token: options.token,
-      handlers: this.requestHandlers(),
+      handlers: requestHandlers(this),
       ...(options.redialLimitMs === undefined ? {} : { redialLimitMs: options.redialLimitMs }),
       onLost: reason => this.onLinkLost(reason),
       onBack: () => this.onLinkBack(),
@@ -145,12 +141,23 @@ export class Nanny {
     return this.schedulerAddress ?? '';
   }
 
-  scale(workers: number, close: readonly string[] = []): void {
+  /** So many workers, and which are to go first; how many there are now. */
+  scale(
+    workers: number,
+    close: readonly string[] = []
+  ): { target: number; running: number; starting: number } {
     this.apply({ type: 'scale', workers, close });
+    return this.state.counts();
   }
 
+  /** Ends workers, null: all, and starts them anew. */
   restartWorkers(names: readonly string[] | null = null): void {
     this.apply({ type: 'restart-workers', names });
+  }
+
+  /** Ends workers that are not wanted any more. */
+  closeWorkers(names: readonly string[], reason: string): void {
+    this.apply({ type: 'close-workers', names, reason });
   }
 
   /**
@@ -184,10 +191,10 @@ export class Nanny {
    * or have not registered yet.
    */
   logs(): ClusterLogs {
-    const logs = [{ source: `nanny ${this.id}`, lines: this.events.last() }];
-    for (const [name, lines] of this.oldLines) {
-      if (lines.length > 0) logs.push({ source: `${name}, ended`, lines });
-    }
+    const logs = [
+      { source: `nanny ${this.id}`, lines: this.events.last() },
+      ...this.workerLogs.list()
+    ];
     for (const { name, status } of this.state.list()) {
       const lines = status === 'starting' ? (this.workers.get(name)?.output.last() ?? []) : [];
       if (lines.length > 0) logs.push({ source: `${name}, starting`, lines });
@@ -297,8 +304,7 @@ export class Nanny {
   private signalWorker(name: string, signal: 'SIGTERM' | 'SIGKILL'): void {
     const child = this.workers.get(name);
     if (child === undefined) return;
-    // What it says of our own signal explains nothing.
-    if (!this.lastWords.has(name)) this.lastWords.set(name, child.output.last(LAST_LINES));
+    this.workerLogs.signalled(name, child.output);
     child.signal(signal);
   }
 
@@ -311,9 +317,7 @@ export class Nanny {
     // A process that was killed has left what it had spilled.
     removeFoldersOf(child.pid, 'worker', this.options.shape.localDirectory);
     this.workers.delete(name);
-    this.keepLines(name, child.output.last(200));
-    const lastLines = this.lastWords.get(name) ?? child.output.last(LAST_LINES);
-    this.lastWords.delete(name);
+    const lastLines = this.workerLogs.keep(name, child.output);
     this.apply({
       type: 'worker-exited',
       name,
@@ -325,14 +329,6 @@ export class Nanny {
         executing
       }
     });
-  }
-
-  private keepLines(name: string, lines: string[]): void {
-    this.oldLines.delete(name);
-    this.oldLines.set(name, lines);
-    // A cluster that scales up and down for days must not collect them all.
-    const [oldest] = this.oldLines.keys();
-    if (this.oldLines.size > OLD_LOGS && oldest !== undefined) this.oldLines.delete(oldest);
   }
 
   private readMemory(): void {
@@ -378,46 +374,6 @@ export class Nanny {
   private log(line: string): void {
     this.events.add(`${new Date().toISOString()} ${line}\n`);
     this.options.onLog?.(line);
-  }
-
-  private requestHandlers(): Map<string, (params: never) => unknown> {
-    return new Map<string, (params: never) => unknown>([
-      ['scale', (params: unknown) => this.onScaleRequest(params)],
-      [
-        'restart-workers',
-        (params: unknown) => {
-          const names = (params as { names?: string[] } | null)?.names ?? null;
-          this.restartWorkers(names);
-          return {};
-        }
-      ],
-      [
-        'close-workers',
-        (params: unknown) => {
-          const { names, reason } = params as { names: string[]; reason: string };
-          this.apply({ type: 'close-workers', names, reason });
-          return {};
-        }
-      ],
-      ['logs', () => this.logs()],
-      [
-        'close',
-        (params: unknown) => {
-          const reason = (params as { reason?: string } | null)?.reason ?? 'closed';
-          void this.close(reason);
-          return {};
-        }
-      ]
-    ]);
-  }
-
-  private onScaleRequest(params: unknown): object {
-    const { workers, close } = (params ?? {}) as { workers?: unknown; close?: unknown };
-    if (typeof workers !== 'number' || !Number.isInteger(workers) || workers < 0) {
-      throw new TaskloomError('CONFIG', `A nanny cannot have ${String(workers)} workers.`);
-    }
-    this.scale(workers, Array.isArray(close) ? (close as string[]) : []);
-    return this.state.counts();
   }
 }
 

@@ -4,10 +4,12 @@
  */
 import { hostname } from 'node:os';
 import type { RequestHandler } from '../comm/rpc.ts';
+import { clusterLogs } from './cluster-info.ts';
 import type { Scheduler } from './scheduler.ts';
 import { packDump } from '../diagnostics/dump.ts';
 import { DUMP_FORMAT, DUMP_VERSION } from '../protocol/dump.ts';
 import type { ClusterDump, DumpedWorkerState } from '../protocol/dump.ts';
+import type { StoryLine } from '../protocol/story.ts';
 import { dumpState } from './state/dump.ts';
 import { explain } from './state/explain.ts';
 
@@ -23,29 +25,14 @@ export function diagnosticMethods(scheduler: Scheduler): Record<string, RequestH
   };
 }
 
-/** A step of a task, as the scheduler or a worker saw it. */
-interface StoryStep {
-  /** ms since the epoch, by the scheduler's clock. */
-  time: number;
-  /** `scheduler`, or the name of the worker. */
-  where: string;
-  key: string;
-  /** What happened; `start -> finish` for a transition. */
-  text: string;
-  /** Both '' when it was no transition. */
-  start: string;
-  finish: string;
-  stimulus: string;
-}
-
 /** ms to wait for a worker's part of a story. */
 const STORY_MS = 3000;
 
 /** The newest steps of tasks on the scheduler and all workers, oldest first. */
-async function story(scheduler: Scheduler, keys: readonly string[]): Promise<StoryStep[]> {
+async function story(scheduler: Scheduler, keys: readonly string[]): Promise<StoryLine[]> {
   const wanted = new Set(keys);
   const own = scheduler.state.story.select(({ key }) => wanted.has(key));
-  const steps: StoryStep[] = own.map(line => ({
+  const steps: StoryLine[] = own.map(line => ({
     ...line,
     where: 'scheduler',
     text: `${line.start} -> ${line.finish}`
@@ -146,7 +133,7 @@ export async function clusterDump(scheduler: Scheduler): Promise<Uint8Array> {
       const { nanny, host, pid } = register;
       return { nanny, host, pid, status };
     }),
-    logs: (await scheduler.logs(10_000)).logs
+    logs: (await clusterLogs(scheduler, 10_000)).logs
   };
   return packDump(dump, [token]);
 }

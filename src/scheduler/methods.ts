@@ -6,9 +6,11 @@ import type { Language } from '../protocol/messages.ts';
 import type { RequestHandler } from '../comm/rpc.ts';
 import { smallList } from '../base/small-set.ts';
 import { ConfigError } from '../base/errors.ts';
+import { clusterInfo, clusterLogs } from './cluster-info.ts';
 import { dataMethods } from './data-methods.ts';
 import { diagnosticMethods } from './diagnostics.ts';
-import type { Scheduler, WorkerLink } from './scheduler.ts';
+import type { Scheduler } from './scheduler.ts';
+import type { WorkerLink } from './worker-links.ts';
 import { checkMessage } from '../protocol/check.ts';
 import type { Dataset } from './state/lasting.ts';
 import type { Task } from './state/tasks.ts';
@@ -54,7 +56,7 @@ export function clientMethods(
     'has-what': () => byWorker(scheduler, worker => [...worker.hasWhat].map(one => one.key)),
     processing: () => byWorker(scheduler, worker => [...worker.processing].map(one => one.key)),
     'scheduler-info': () => ({
-      ...scheduler.info(),
+      ...clusterInfo(scheduler),
       members: byWorker(scheduler, worker => ({
         ...worker.facts,
         status: worker.status,
@@ -100,7 +102,7 @@ export function clientMethods(
       return { keys, value };
     },
     'list-datasets': () => [...state.datasets.keys()].sort(),
-    logs: ({ n }: { n: number }) => scheduler.logs(n),
+    logs: ({ n }: { n: number }) => clusterLogs(scheduler, n),
     run: ({
       blob,
       args,

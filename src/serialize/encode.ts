@@ -203,8 +203,6 @@ export class Encoder {
       else this.unusualArray(value);
       return;
     }
-    const kind = kindOf(value);
-    if (kind === 'object') return this.plainObject(value as Record<string, unknown>);
     if (this.reference !== undefined) {
       const index = this.reference(value);
       if (index !== undefined) {
@@ -212,6 +210,8 @@ export class Encoder {
         return this.out.extensionU32(Tag.dependency, index);
       }
     }
+    const kind = kindOf(value);
+    if (kind === 'object') return this.plainObject(value as Record<string, unknown>);
     if (kind === 'refused') throw refuseHost(value, classNameOf(value));
     if (kind === 'instance') return this.instance(value);
     if (this.again(value)) return;

@@ -17,17 +17,21 @@ export class GarbageCollector {
     const start = performance.now();
     if (start < this.notBefore) return false;
     this.gc ??= collector();
-    this.gc();
+    this.gc?.();
     const end = performance.now();
     this.notBefore = end + REST * (end - start);
     return true;
   }
 }
 
-function collector(): () => void {
+/**
+ * V8's own, which a flag uncovers; null when it did not: the flag is the whole process's, and
+ * another thread has taken it back at this very moment. The next call tries again.
+ */
+function collector(): (() => void) | null {
   setFlagsFromString('--expose-gc');
-  const gc = runInNewContext('gc') as () => void;
+  const gc: unknown = runInNewContext('globalThis.gc');
   // Threads that start later do not get it as a global.
   setFlagsFromString('--no-expose-gc');
-  return gc;
+  return typeof gc === 'function' ? (gc as () => void) : null;
 }

@@ -2,8 +2,8 @@
  * A worker's memory manager: its store, readings of what the process uses, collections of garbage,
  * and what of it the worker and its scheduler are told.
  */
-import type { MemorySettings } from './state/memory.ts';
-import { MEMORY_DEFAULTS } from './state/memory.ts';
+import type { MemorySettings } from './state/memory-events.ts';
+import { MEMORY_DEFAULTS } from './state/memory-events.ts';
 import { STREAM_KINDS } from '../protocol/feed.ts';
 import type { StartStops } from '../protocol/messages.ts';
 import { GarbageCollector } from './garbage.ts';

@@ -3,13 +3,9 @@
  * the scheduler is dialled again with growing pauses: it may be on its way back at the same address,
  * or another in its place. The worker registers anew each time; what it says meanwhile is lost.
  */
-import {
-  AuthenticationError,
-  CommClosedError,
-  ProtocolVersionError,
-  TimeoutError
-} from '../base/errors.ts';
+import { AuthenticationError, CommClosedError, ProtocolVersionError } from '../base/errors.ts';
 import type { CloseReason, Connection } from '../comm/connection.ts';
+import { AwaitedHello, BROKEN, RECONNECT_MS, Redial } from '../comm/redial.ts';
 import { versionError } from '../comm/refusal.ts';
 import { dial } from '../comm/websocket.ts';
 import { isGoneForGood } from '../config/connection-file.ts';
@@ -20,13 +16,6 @@ import type {
   WorkerHello,
   WorkerToScheduler
 } from '../protocol/messages.ts';
-
-/** ms before the first redial; doubles up to the second. */
-const REDIAL_MS = 100;
-const REDIAL_MOST_MS = 2000;
-const RECONNECT_MS = 60_000;
-/** Closes after which the scheduler may be there again. */
-const BROKEN: ReadonlySet<number> = new Set([1006, CLOSE.unresponsive, CLOSE.handshakeTimeout]);
 
 export interface SchedulerLinkOptions {
   address: string | Promise<string>;
@@ -52,10 +41,16 @@ export class SchedulerLink {
   private connection: Connection<WorkerToScheduler> | null = null;
   private welcomed = false;
   private closed = false;
-  private timer: ReturnType<typeof setTimeout> | null = null;
+  private readonly redial: Redial;
+  /** Why it was lost. */
+  private why = '';
 
   constructor(options: SchedulerLinkOptions) {
     this.options = options;
+    this.redial = new Redial({
+      open: () => this.open(),
+      givesUp: (error, late) => this.givesUp(error, late)
+    });
   }
 
   /** Dials and registers; resolves when the scheduler has said hello. */
@@ -63,27 +58,17 @@ export class SchedulerLink {
     const { token } = this.options;
     const address = await this.options.address;
     this.address = address;
-    let welcome: () => void = () => undefined;
-    let refuse: (error: Error) => void = () => undefined;
-    const hello = new Promise<void>((resolve, reject) => {
-      welcome = resolve;
-      refuse = reject;
-    });
-    // It may be refused while `dial` is still on its way; whoever awaits it hears of it later.
-    hello.catch(() => undefined);
+    const hello = new AwaitedHello();
     const late = `The scheduler at ${address} said no hello in ${LIMITS.handshakeMs / 1000} s.`;
     let mine: Connection<WorkerToScheduler> | null = null;
-    const timer = setTimeout(() => {
-      refuse(new TimeoutError(late));
-      mine?.close(CLOSE.handshakeTimeout, 'no hello in time');
-    }, LIMITS.handshakeMs);
+    const timer = hello.limit(late, () => mine?.close(CLOSE.handshakeTimeout, 'no hello in time'));
     try {
       mine = await dial<WorkerToScheduler, SchedulerToWorker>(
         { address, path: '/worker', token },
         {
-          onMessages: messages => this.receive(messages, welcome, refuse),
+          onMessages: messages => this.receive(messages, hello),
           onClose: reason => {
-            refuse(registrationError(address, reason));
+            hello.refuse(registrationError(address, reason));
             if (this.connection === mine) this.broke(reason);
           }
         }
@@ -91,7 +76,7 @@ export class SchedulerLink {
       if (this.closed) return mine.close(CLOSE.normal, 'the worker ends');
       this.connection = mine;
       mine.send(this.options.registration());
-      await hello;
+      await hello.said;
     } finally {
       clearTimeout(timer);
     }
@@ -109,26 +94,22 @@ export class SchedulerLink {
 
   close(reason: string): void {
     this.closed = true;
-    if (this.timer !== null) clearTimeout(this.timer);
+    this.redial.end();
     this.connection?.close(CLOSE.goingAway, reason);
   }
 
-  private receive(
-    messages: SchedulerToWorker[],
-    welcome: () => void,
-    refuse: (error: Error) => void
-  ): void {
+  private receive(messages: SchedulerToWorker[], hello: AwaitedHello): void {
     const [first] = messages;
     if (first?.op === 'hello') {
       messages.shift();
       if (first.protocol !== PROTOCOL_VERSION) {
         const peer = `The scheduler at ${this.address}`;
-        return refuse(new ProtocolVersionError(PROTOCOL_VERSION, first.protocol, peer));
+        return hello.refuse(new ProtocolVersionError(PROTOCOL_VERSION, first.protocol, peer));
       }
       this.welcomed = true;
       this.clusterId = first.cluster.id;
       this.options.onHello(first);
-      welcome();
+      hello.welcome();
     }
     if (messages.length > 0) this.options.onMessages(messages);
   }
@@ -145,27 +126,21 @@ export class SchedulerLink {
     const limit = this.options.reconnectMs ?? RECONNECT_MS;
     if (!BROKEN.has(code) || limit <= 0) return this.options.onGone(why);
     this.options.onLost(why);
-    this.redialLater(why, REDIAL_MS, performance.now() + limit);
+    this.why = why;
+    this.redial.start(limit);
   }
 
-  private redialLater(why: string, pauseMs: number, until: number): void {
-    if (this.closed) return;
-    this.timer = setTimeout(() => void this.redial(why, pauseMs, until), pauseMs);
-  }
-
-  private async redial(why: string, pauseMs: number, until: number): Promise<void> {
-    try {
-      await this.open();
-    } catch (error) {
-      if (this.closed) return;
-      this.welcomed = false;
-      const { onGone } = this.options;
-      const final = error instanceof AuthenticationError || error instanceof ProtocolVersionError;
-      if (final) return onGone(`${why}; ${error.message}`);
-      if (isGoneForGood(this.clusterId)) return onGone(`${why}, and so is what would restart it`);
-      if (performance.now() >= until) return onGone(`${why} and did not come back in time`);
-      this.redialLater(why, Math.min(2 * pauseMs, REDIAL_MOST_MS), until);
-    }
+  private givesUp(error: unknown, late: boolean): boolean {
+    if (this.closed) return true;
+    this.welcomed = false;
+    const final = error instanceof AuthenticationError || error instanceof ProtocolVersionError;
+    const { why } = this;
+    if (final) this.options.onGone(`${why}; ${error.message}`);
+    else if (isGoneForGood(this.clusterId)) {
+      this.options.onGone(`${why}, and so is what would restart it`);
+    } else if (late) this.options.onGone(`${why} and did not come back in time`);
+    else return false;
+    return true;
   }
 }
 

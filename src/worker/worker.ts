@@ -7,7 +7,6 @@
  * executor pool, transfers) is made anew, values and running executions are taken over. Without a
  * scheduler for long it ends: its nanny or whoever made it decides what follows.
  */
-import { existsSync, readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { formatDuration } from '../base/duration.ts';
 import { lifetimeOf } from '../config/lifetime.ts';
@@ -16,9 +15,6 @@ import { answerRequest } from '../comm/rpc.ts';
 import type { RequestHandler } from '../comm/rpc.ts';
 import { CommServer } from '../comm/server.ts';
 import { drainTime } from '../config/duration.ts';
-import { ProcessFolder } from '../config/folder.ts';
-import { choosePython } from '../config/python.ts';
-import type { PythonChoice } from '../config/python.ts';
 import { ownVersions, packageVersion } from '../config/runtime.ts';
 import { Log } from '../diagnostics/log.ts';
 import { PROTOCOL_VERSION } from '../protocol/limits.ts';
@@ -28,22 +24,24 @@ import type {
   WorkerHello,
   WorkersChanged
 } from '../protocol/messages.ts';
-import { DataService } from './data-service.ts';
 import type { ThreadSetup } from './executor/messages.ts';
 import { Orphans } from './executor/orphans.ts';
-import { ExecutorPool } from './executor/pool.ts';
-import type { PoolEvents, PythonShape, TaskToRun } from './executor/pool.ts';
-import { Gatherer } from './gatherer.ts';
+import type { TaskToRun } from './executor/pool-options.ts';
 import { WorkerMemory } from './memory.ts';
-import { ProcessMetrics } from './metrics.ts';
+import type { WorkerOptions } from './options.ts';
+import { makeParts } from './parts.ts';
+import type { Parts, UnderScheduler } from './parts.ts';
+import { WorkerPython } from './python.ts';
 import { requestHandlers } from './requests.ts';
-import type { ExecutingTask } from './requests.ts';
-import type { DataLost, Pause, PutData, Unpause } from './state/events.ts';
+import { SchedulerLink } from './scheduler-link.ts';
+import type { DataLost, Pause, Unpause } from './state/events.ts';
 import { WorkerState } from './state/state.ts';
 import type { Instruction, WorkerEvent } from './state/state.ts';
-import type { MemorySettings } from './state/memory.ts';
-import { SchedulerLink } from './scheduler-link.ts';
 import { StoreView } from './store-view.ts';
+import { holding, takeOver } from './take-over.ts';
+import type { Held } from './take-over.ts';
+import { Timers } from './timers.ts';
+import { Vitals } from './vitals.ts';
 
 /** ms after the hello when threads start that no task has asked for yet. */
 const WARM_UP_MS = 25;
@@ -55,62 +53,8 @@ const LONGEST_TIMER_MS = 2 ** 31 - 1;
 const TICK_MS = 250;
 /** ms for which executions of a scheduler that is gone wait to be taken over. */
 const ORPHANS_MS = 60_000;
-/** Values that are announced to the next scheduler at most. */
-const HELD_MOST = 500_000;
 
-/** Part of the memory limit at which a Python process is ended, as a nanny ends a worker. */
-const TERMINATE = 0.95;
-const SHARED_MEMORY = '/dev/shm';
-
-export interface WorkerOptions {
-  /** `http://host:port`; while a promise of it is out, the worker gets ready. */
-  schedulerAddress: string | Promise<string>;
-  token: string;
-  name: string;
-  nthreads: number;
-  /** Bytes; 0 = no limit. */
-  memoryLimit: number;
-  /** When values go to disk and the worker pauses; parts of the limit, 0 = off. */
-  memory?: Partial<Omit<MemorySettings, 'memoryLimit'>> | undefined;
-  /** Where values go that do not fit memory. Default: a temporary folder of the system. */
-  localDirectory?: string | undefined;
-  /** When it leaves the cluster by itself; absent = never. */
-  lifetime?: LifetimeShape | undefined;
-  /** Where it listens. Default 127.0.0.1. */
-  host?: string | undefined;
-  /** Default 0: a free one. */
-  port?: number | undefined;
-  resources?: Readonly<Record<string, number>> | undefined;
-  /** Id of the nanny that watches it, or ''. */
-  nanny?: string | undefined;
-  /** File in which threads note what they run, for its nanny; '' = nowhere. */
-  lastWords?: string | undefined;
-  /** The interpreter that runs Python tasks; absent: TASKLOOM_PYTHON, `none`: no Python. */
-  python?: string | undefined;
-  /** Python tasks run as threads of one process, instead of in a process each. */
-  pythonThreads?: boolean | undefined;
-  /** Allow an address beyond loopback without encryption. */
-  insecure?: boolean | undefined;
-  /** Folder from which tasks' imports are resolved. Default: the current one. */
-  root?: string | undefined;
-  /** ms for which a lost scheduler is dialled again; 0 = not at all. Default 60,000. */
-  reconnectMs?: number | undefined;
-  onLog?: ((line: string) => void) | undefined;
-}
-
-/** What speaks the numbers of one scheduler, and is made anew for the next. */
-interface Parts {
-  epoch: string;
-  store: StoreView;
-  pool: ExecutorPool;
-  poolEvents: PoolEvents;
-  gatherer: Gatherer;
-  data: DataService;
-}
-
-/** Values by number, as they are announced to the next scheduler. */
-type Held = Pick<RegisterWorker, 'epoch' | 'tids' | 'keys' | 'nbytes' | 'types' | 'running'>;
-
+/** A worker that listens and is, or was, registered. */
 export class Worker {
   readonly address: string;
   readonly log: Log;
@@ -119,16 +63,12 @@ export class Worker {
   private readonly options: WorkerOptions;
   private readonly server: CommServer;
   private readonly memory: WorkerMemory;
-  private python: PythonChoice | null;
-  /** Versions of its Python and of packages that values depend on; null = it has none. */
-  private packages: Record<string, string> | null = null;
-  private readonly shared: ProcessFolder;
+  private readonly python: WorkerPython;
   private parts: Parts;
   private readonly orphans = new Orphans();
-  private readonly metrics = new ProcessMetrics();
+  private readonly vitals: Vitals;
   private readonly requests: ReadonlyMap<string, RequestHandler>;
-  private readonly timers = new Set<ReturnType<typeof setTimeout>>();
-  private readonly began = new Map<number, number>();
+  private readonly timers = new Timers();
   private readonly link: SchedulerLink;
   /** Memory is short, since this event. */
   private pause: Pause | null = null;
@@ -169,10 +109,15 @@ export class Worker {
     this.address = address;
     this.log = new Log(`worker ${options.name}`, options.onLog ?? null);
     this.finished = new Promise(resolve => (this.finish = resolve));
-    this.python = choosePython(options.python);
-    this.shared = new ProcessFolder('worker', existsSync(SHARED_MEMORY) ? SHARED_MEMORY : '');
+    this.python = new WorkerPython(options);
     this.memory = this.manageMemory();
     this.parts = this.makeParts('', new StoreView(this.memory.store));
+    this.vitals = new Vitals({
+      options,
+      address,
+      memory: this.memory,
+      current: () => this.current
+    });
     this.link = new SchedulerLink({
       address: options.schedulerAddress,
       token: options.token,
@@ -191,32 +136,19 @@ export class Worker {
       log: this.log,
       history: keys => this.state?.history(keys) ?? [],
       tasks: () => this.state?.tasks.values() ?? [],
-      info: () => this.info(),
-      executing: () => this.executing(Date.now()),
+      info: () => this.vitals.info(),
+      executing: () => this.vitals.executing(Date.now()),
       runPython: (blob, args) => this.parts.pool.runPython(blob, args),
       stacks: timeoutMs => this.parts.pool.stacks(timeoutMs)
     });
     server.data((message, socket) => this.parts.data.handle(message, socket));
-    server.route('GET', '/info', () => ({ status: 200, body: this.info() }));
+    server.route('GET', '/info', () => ({ status: 200, body: this.vitals.info() }));
     server.route('GET', '/logs', () => ({ status: 200, body: { lines: this.log.tail() } }));
   }
 
-  /** Which Python there is must be known when the worker registers; its processes stay. */
   private async startPython(): Promise<void> {
-    if (this.python === null) return;
-    const started = await this.parts.pool.startPython();
-    if ('packages' in started) this.packages = started.packages;
-    else {
-      this.python = null;
-      this.log.warn(`It runs no Python tasks: ${started.reason}`);
-    }
-  }
-
-  /** How the pool is to run Python. */
-  private pythonShape(): PythonShape | undefined {
-    if (this.python === null) return undefined;
-    const folder = this.shared.file('python');
-    return { ...this.python, folder, threads: this.options.pythonThreads === true };
+    const reason = await this.python.start(this.parts.pool);
+    if (reason !== null) this.log.warn(`It runs no Python tasks: ${reason}`);
   }
 
   private manageMemory(): WorkerMemory {
@@ -227,7 +159,7 @@ export class Worker {
       localDirectory,
       onEvent: event => this.tell(this.numbered(event)),
       onEvicted: places => this.parts.pool.drop(this.parts.store.numbersOf(places)),
-      executorBytes: () => this.executorBytes(),
+      executorBytes: () => this.python.residentBytes(this.parts.pool),
       onCollect: () => this.parts.pool.collectGarbage(),
       onLog: (level, text) => this.log.add(level, text),
       onDisk: message => {
@@ -235,19 +167,6 @@ export class Worker {
         if (tids.length > 0) this.link.send({ ...message, tids });
       }
     });
-  }
-
-  /** Resident bytes of Python processes; the largest has to go before the worker itself would. */
-  private executorBytes(): number {
-    const { memoryLimit } = this.options;
-    const sizes = this.parts.pool.processes.map(pid => ({ pid, bytes: residentBytes(pid) }));
-    const total = sizes.reduce((sum, { bytes }) => sum + bytes, 0);
-    const used = total + process.memoryUsage.rss();
-    const [largest] = sizes.sort((a, b) => b.bytes - a.bytes);
-    if (largest !== undefined && memoryLimit > 0 && used > TERMINATE * memoryLimit) {
-      this.parts.pool.killForMemory(largest.pid);
-    }
-    return total;
   }
 
   /** What tasks are told of where they run. */
@@ -266,62 +185,27 @@ export class Worker {
     return { ...event, tids: this.parts.store.numbersOf(event.tids) };
   }
 
+  private get current(): UnderScheduler {
+    const { parts, state, orphans } = this;
+    return { parts, state, orphans };
+  }
+
   /** What works under the numbers of one scheduler. Of one before, nothing is heard any more. */
   private makeParts(epoch: string, store: StoreView): Parts {
-    const { options } = this;
-    const { memoryLimit, nthreads, token } = options;
-    const tell = (event: WorkerEvent): void => {
-      if (this.parts === parts) this.tell(event);
-    };
-    const poolEvents: PoolEvents = {
-      onSuccess: tell,
-      onFailure: ({ tid, runId }, error, lane, start, duration) =>
-        tell({ op: 'execute-failure', tid, runId, error, lane, start, duration }),
-      onReturned: (tids, runIds) => tell({ op: 'execute-returned', tids, runIds }),
-      onKept: (tids, runIds) => tell({ op: 'execute-kept', tids, runIds }),
-      onSeceded: (tid, runId, duration) => tell({ op: 'secede', tid, runId, duration }),
-      onReschedule: (tid, runId) => tell({ op: 'execute-reschedule', tid, runId }),
-      onKilled: (tid, runId) => tell({ op: 'execution-killed', tid, runId }),
+    const parts: Parts = makeParts(epoch, store, {
+      options: this.options,
+      address: this.address,
+      log: this.log,
+      state: () => this.state,
+      context: () => this.taskContext(),
+      python: () => this.python.shape,
+      send: message => this.link.send(message),
+      onEvent: event => {
+        if (this.parts === parts) this.tell(event);
+      },
       onBegan: (tid, runId) => this.begin(tid, runId),
-      onLog: (level, key, text) => this.log.add(level, key === '' ? text : `[${key}] ${text}`),
       onBroken: reason => void this.close(reason)
-    };
-    const keyOf = (tid: number): string => this.state?.get(tid)?.key ?? '';
-    const root = options.root ?? process.cwd();
-    const parts: Parts = {
-      epoch,
-      store,
-      poolEvents,
-      pool: new ExecutorPool({
-        nthreads,
-        memoryLimit,
-        root,
-        address: this.address,
-        store,
-        lastWords: options.lastWords ?? '',
-        context: () => this.taskContext(),
-        keyOf,
-        python: this.pythonShape(),
-        events: poolEvents
-      }),
-      gatherer: new Gatherer({
-        token,
-        epoch,
-        store,
-        keyOf,
-        onEvent: tell,
-        onTransfer: message => this.link.send(message),
-        onLog: text => this.log.warn(text)
-      }),
-      data: new DataService({
-        epoch,
-        store,
-        memoryLimit,
-        keyOf,
-        isPaused: () => this.state?.paused === true,
-        onPut: tell
-      })
-    };
+    });
     return parts;
   }
 
@@ -329,7 +213,10 @@ export class Worker {
 
   private registration(): RegisterWorker {
     const { name, nthreads, memoryLimit, resources, nanny } = this.options;
-    const held = this.holding();
+    const { packages } = this.python;
+    // From here on nothing begins that is not announced.
+    if (this.state !== null) this.tell({ op: 'pause', reason: 'it has a scheduler again' });
+    const held = holding(this.current);
     this.held = held;
     return {
       op: 'register-worker',
@@ -341,37 +228,12 @@ export class Worker {
       nthreads,
       memoryLimit,
       resources: { ...resources },
-      languages: this.packages === null ? {} : { python: this.packages['python'] ?? '' },
+      languages: packages === null ? {} : { python: packages['python'] ?? '' },
       nanny: nanny ?? '',
       version: packageVersion(),
-      versions: {
-        ...ownVersions(),
-        ...(this.packages === null ? {} : { packages: this.packages })
-      },
+      versions: { ...ownVersions(), ...(packages === null ? {} : { packages }) },
       ...held
     };
-  }
-
-  /** Values and executions that the next scheduler may take over. */
-  private holding(): Held {
-    const { epoch, store } = this.parts;
-    // From here on nothing begins that is not announced.
-    if (this.state !== null) this.tell({ op: 'pause', reason: 'it has a scheduler again' });
-    const held: Held = { epoch, tids: [], keys: [], nbytes: [], types: [], running: [] };
-    for (const task of this.state?.tasks.values() ?? []) {
-      if (task.state !== 'memory' || !store.has(task.tid) || held.tids.length === HELD_MOST)
-        continue;
-      held.tids.push(task.tid);
-      held.keys.push(task.key);
-      held.nbytes.push(task.nbytes);
-      held.types.push(task.type);
-    }
-    for (const { key } of this.state?.executing ?? []) held.running.push(key);
-    for (const { key, state } of this.state?.tasks.values() ?? [])
-      if (state === 'long-running') held.running.push(key);
-    held.running.push(...this.orphans.keys);
-    for (const tid of this.orphans.running()) held.running.push(this.state?.get(tid)?.key ?? '');
-    return held;
   }
 
   /** Everything that listens on the port (for tests and docs). */
@@ -383,7 +245,11 @@ export class Worker {
   private greet(hello: WorkerHello): void {
     const { nthreads, memoryLimit, resources, name } = this.options;
     const before = this.state;
-    const adopted = this.startOver(hello);
+    const { adopted, store } = takeOver(hello, this.held, this.current);
+    const { pool } = this.parts;
+    this.parts = this.makeParts(hello.epoch, store);
+    this.python.follow(pool, this.parts.pool, before !== null);
+    this.vitals.startOver();
     this.events = [];
     this.state = new WorkerState({
       worker: hello.worker,
@@ -398,50 +264,13 @@ export class Worker {
     if (this.pause !== null) this.tell(this.pause);
     this.memory.watch();
     // Not before: starting threads would take the time in which the cluster could be ready.
-    this.later(WARM_UP_MS, () => this.parts.pool.startThreads());
+    this.timers.later(WARM_UP_MS, () => this.parts.pool.startThreads());
     if (before === null) {
-      this.every(TICK_MS, () => this.tell({ op: 'tick' }));
-      this.every(hello.heartbeat, () => this.heartbeat());
-    } else this.later(ORPHANS_MS, () => this.orphans.expire());
+      this.timers.every(TICK_MS, () => this.tell({ op: 'tick' }));
+      this.timers.every(hello.heartbeat, () => this.heartbeat());
+    } else this.timers.later(ORPHANS_MS, () => this.orphans.expire());
     this.log.info(`${name} registered as worker ${hello.worker} of cluster ${hello.cluster.name}`);
     this.askToLeave();
-  }
-
-  /** Parts for this scheduler; what it has taken over of the values that were announced. */
-  private startOver(hello: WorkerHello): PutData {
-    const { held, parts } = this;
-    const adopted: PutData = { op: 'put-data', tids: [], keys: [], nbytes: [], types: [] };
-    const numbers = new Map<number, number>();
-    held?.tids.forEach((tid, i) => {
-      const now = hello.adopted[i] ?? -1;
-      if (now < 0) return;
-      numbers.set(tid, now);
-      adopted.tids.push(now);
-      adopted.keys.push(held.keys[i] ?? '');
-      adopted.nbytes.push(held.nbytes[i] ?? 0);
-      adopted.types.push(held.types[i] ?? '');
-    });
-    // Before the first hello it has run nothing, and its processes are taken over below.
-    if (this.state !== null) this.orphans.adopt(parts.pool);
-    const running = new Set(held?.running);
-    for (const { tid, key, state, lane, start, took } of this.state?.tasks.values() ?? []) {
-      if (numbers.has(tid)) continue;
-      const value = state === 'memory' && running.has(key) ? parts.store.get(tid) : undefined;
-      if (value !== undefined) {
-        // Its own copy: what leaves the store is detached.
-        const frames = value.frames.map(frame => frame.slice());
-        const own = { ...value, frames };
-        this.orphans.keep(key, { value: own, error: null, lane, start, duration: took });
-      }
-      parts.store.delete(tid);
-    }
-    parts.gatherer.close();
-    const view = this.state === null ? parts.store : parts.store.next(numbers);
-    this.parts = this.makeParts(hello.epoch, view);
-    if (this.state === null) this.parts.pool.takeProcesses(parts.pool);
-    else if (this.python !== null) void this.parts.pool.startPython();
-    this.began.clear();
-    return adopted;
   }
 
   private receive(messages: SchedulerToWorker[]): void {
@@ -486,37 +315,8 @@ export class Worker {
   }
 
   private heartbeat(): void {
-    const { state } = this;
-    if (state === null) return;
-    const now = Date.now();
-    const { counts } = state;
-    const running = this.executing(now);
-    const executing = running.map(task => task.tid);
-    this.link.send({
-      op: 'heartbeat-worker',
-      now,
-      executing,
-      executingFor: running.map(task => task.forMs),
-      trouble: this.memory.trouble,
-      metrics: this.metrics.read({
-        managed: this.parts.store.nbytes,
-        spilled: this.parts.store.spilled,
-        executing: executing.length - counts.longRunning,
-        ready: counts.ready + counts.executing + counts.longRunning - executing.length,
-        inMemory: this.parts.store.size,
-        bandwidth: this.parts.gatherer.bandwidth,
-        bytesIn: this.parts.gatherer.receivedBytes + this.parts.data.receivedBytes,
-        bytesOut: this.parts.data.sentBytes
-      })
-    });
-    for (const tid of this.began.keys()) if (!executing.includes(tid)) this.began.delete(tid);
-  }
-
-  /** When the running task began, as exactly as heartbeats see it. */
-  private startOf(tid: number, now: number): number {
-    const known = this.began.get(tid);
-    if (known === undefined) this.began.set(tid, now);
-    return known ?? now;
+    const heartbeat = this.vitals.heartbeat();
+    if (heartbeat !== null) this.link.send(heartbeat);
   }
 
   // ---------------------------------------------------------------- events and instructions
@@ -558,7 +358,7 @@ export class Worker {
         return;
       case 'retry-busy': {
         const { worker, after } = instruction;
-        return this.later(after, () => this.tell({ op: 'retry-busy', worker }));
+        return this.timers.later(after, () => this.tell({ op: 'retry-busy', worker }));
       }
       case 'kill-execution':
         if (this.orphans.kill(instruction.tid, instruction.runId)) return;
@@ -589,61 +389,20 @@ export class Worker {
   private begin(tid: number, runId: number): void {
     this.tell({ op: 'execution-began', tid, runId });
     const deadline = this.state?.get(tid)?.deadline ?? 0;
-    if (deadline > 0) this.later(deadline - steadyNow() + 1, () => this.tell({ op: 'tick' }));
+    if (deadline > 0)
+      this.timers.later(deadline - steadyNow() + 1, () => this.tell({ op: 'tick' }));
   }
 
-  // ---------------------------------------------------------------- questions from outside
-
-  private executing(now: number): ExecutingTask[] {
-    const running = [...this.parts.pool.running(), ...this.orphans.running()];
-    return running.map(tid => ({
-      tid,
-      key: this.state?.get(tid)?.key ?? '',
-      forMs: now - this.startOf(tid, now)
-    }));
-  }
-
-  private info(): Record<string, unknown> {
-    const { name, nthreads, memoryLimit, nanny } = this.options;
-    return {
-      name,
-      address: this.address,
-      pid: process.pid,
-      nthreads,
-      memoryLimit,
-      nanny: nanny ?? '',
-      version: packageVersion(),
-      inMemory: this.parts.store.size,
-      managed: this.parts.store.nbytes,
-      spilled: this.parts.store.spilled,
-      disk: this.memory.disk,
-      paused: this.state?.paused === true,
-      states: this.state?.countStates() ?? {}
-    };
-  }
-
-  // ---------------------------------------------------------------- timers and the end
+  // ---------------------------------------------------------------- the end
 
   /** It leaves when its time is up. Timers of Node last for 24 days at most: longer ones are chained. */
   private endAfter(ms: number, lifetime: LifetimeShape): void {
     const part = Math.min(ms, LONGEST_TIMER_MS);
-    this.later(part, () => {
+    this.timers.later(part, () => {
       if (part < ms) return this.endAfter(ms - part, lifetime);
       const reason = `its lifetime of ${formatDuration(lifetime.lifetimeMs)} is over`;
       void this.closeGracefully(reason, DRAIN_MS, lifetime.restart);
     });
-  }
-
-  private later(ms: number, act: () => void): void {
-    const timer = setTimeout(() => {
-      this.timers.delete(timer);
-      act();
-    }, ms);
-    this.timers.add(timer);
-  }
-
-  private every(ms: number, act: () => void): void {
-    this.timers.add(setInterval(act, ms));
   }
 
   /** Ends the worker: leaves the cluster, ends its executors, drops its values. */
@@ -664,7 +423,7 @@ export class Worker {
     this.log.info(`leaving: ${reason}`);
     this.leaving ??= { reason, until: performance.now() + drainTime(timeoutMs), restart };
     this.askToLeave();
-    this.later(timeoutMs, () => void this.close(reason));
+    this.timers.later(timeoutMs, () => void this.close(reason));
     await this.finished;
   }
 
@@ -678,26 +437,16 @@ export class Worker {
 
   private async end(reason: string): Promise<void> {
     this.log.info(`closing: ${reason}`);
-    for (const timer of this.timers) clearTimeout(timer);
     this.timers.clear();
-    this.metrics.close();
+    this.vitals.close();
     this.link.send({ op: 'worker-status-change', status: 'closing' });
     this.link.close(reason);
     const { gatherer, pool } = this.parts;
     gatherer.close();
     await Promise.all([pool.close(), this.orphans.close(), this.server.close()]);
     await this.memory.close();
-    this.shared.remove();
+    this.python.close();
     this.finish(reason);
-  }
-}
-
-/** What the system says that a process uses; 0 where it does not say. */
-function residentBytes(pid: number): number {
-  try {
-    return 4096 * Number(readFileSync(`/proc/${pid}/statm`, 'utf8').split(' ')[1]);
-  } catch {
-    return 0;
   }
 }
 

@@ -5,7 +5,7 @@
  */
 import { existsSync } from 'node:fs';
 import { Client } from '../../src/client/client.ts';
-import type { CallOptions } from '../../src/client/client.ts';
+import type { CallOptions } from '../../src/client/call-options.ts';
 import { fireAndForget } from '../../src/client/lasting.ts';
 import type { Future } from '../../src/client/future.ts';
 import type { Rng } from '../../src/base/rng.ts';
@@ -39,8 +39,10 @@ const BYTES_MOST = 120e6;
 /** Results that a client keeps, for later graphs to stand on. */
 const KEPT_MOST = 12;
 /** ms after which a job is looked at while the faults go on. */
-const STUCK_MS = 120_000;
+const STUCK_MS = 60_000;
 const MIB = 2 ** 20;
+/** Kinds that take their worker's process along. */
+const KILLERS: ReadonlySet<Kind> = new Set(['segfaults', 'hogs', 'fills-heap']);
 
 export class Load {
   readonly name: string;
@@ -341,6 +343,7 @@ export class Load {
     const losses = this.setting.lossesSince(blamed.born);
     switch (code) {
       case 'KILLED_WORKER':
+        if (KILLERS.has(kind) && blamed.spec.times > 3) return 'the task kills its workers';
         return losses > 3 ? 'its workers were killed four times' : null;
       case 'LOST_DATA':
         return blamed.scattered && losses > 0 ? 'scattered data died with its worker' : null;
@@ -372,7 +375,10 @@ export class Load {
   private async describe(one: Planned): Promise<string> {
     const lines = [`${one.spec.id} (${one.spec.kind}) is ${one.future.status}`];
     try {
-      lines.push(await within(10_000, this.client.explain(one.future)));
+      const why = await within(10_000, this.client.explain(one.future));
+      lines.push(why);
+      const cause = findBelow(one, /for (\S+) \(processing\)/.exec(why)?.[1] ?? one.spec.id);
+      if (cause !== null) lines.push(await this.describeCause(cause));
       const story = await within(10_000, this.client.story(one.future));
       for (const { start, finish, stimulus } of story.slice(-30)) {
         lines.push(`  ${start} -> ${finish} (${stimulus})`);
@@ -383,12 +389,23 @@ export class Load {
     return lines.join('\n    ');
   }
 
+  /** What a task is, and what it does at the moment. */
+  private async describeCause({ spec, born }: Planned): Promise<string> {
+    const seconds = Math.round((Date.now() - born) / 1000);
+    const stacks = await within(20_000, this.client.callStacks([spec.id]));
+    const text = JSON.stringify(stacks).slice(0, 1500);
+    return `${spec.id} is of kind ${spec.kind}, submitted ${seconds} s ago; it runs: ${text}`;
+  }
+
   /** Submits nothing any more; waits until all has ended, and says what has not. */
   async finish(limitMs: number): Promise<void> {
     this.stopping = true;
     await this.loop;
     const end = Date.now() + limitMs;
-    while (this.jobs.size > 0 && Date.now() < end) await sleep(100);
+    while (this.jobs.size > 0 && Date.now() < end) {
+      this.lookForStuck();
+      await sleep(100);
+    }
     for (const job of this.jobs) {
       for (const one of job.wanted.filter(wanted => !wanted.future.done()).slice(0, 3)) {
         this.tally.lose(one.spec.id, `it never ended: ${await this.describe(one)}`);

@@ -1,15 +1,7 @@
 import { expect, it } from 'vitest';
 import { GraphOutbox } from '../../src/client/graph-outbox.ts';
-import type { ClientToScheduler, TaskOptions } from '../../src/protocol/messages.ts';
-
-const OPTIONS: TaskOptions = {
-  priority: 0,
-  retries: 0,
-  timeout: 0,
-  workers: null,
-  allowOtherWorkers: false,
-  resources: null
-};
+import type { ClientToScheduler } from '../../src/protocol/messages.ts';
+import { NO_TASK_OPTIONS } from '../../src/protocol/task-options.ts';
 
 function send(tasks: { cid: number; deps: number[]; parent?: number }[]): ClientToScheduler[] {
   const sent: ClientToScheduler[] = [];
@@ -17,7 +9,7 @@ function send(tasks: { cid: number; deps: number[]; parent?: number }[]): Client
   for (const { cid, deps, parent = 0 } of tasks) {
     outbox.task(
       { cid, key: `k-${cid}`, fn: 1, args: new Uint8Array(1), deps, parent },
-      OPTIONS,
+      NO_TASK_OPTIONS,
       100
     );
   }

@@ -3,15 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { Rng } from '../../src/base/rng.ts';
 import { Ledger } from '../../src/client/state/ledger.ts';
 import type { ClientToScheduler, UpdateGraph } from '../../src/protocol/messages.ts';
-
-const OPTIONS = {
-  priority: 0,
-  retries: 0,
-  timeout: 0,
-  workers: null,
-  allowOtherWorkers: false,
-  resources: null
-};
+import { NO_TASK_OPTIONS } from '../../src/protocol/task-options.ts';
 
 interface Known {
   fn: number;
@@ -33,7 +25,7 @@ function graph(first: number, tasks: readonly Known[]): UpdateGraph {
     argOffsets: [...tasks.keys(), tasks.length],
     deps,
     depOffsets: deps.length === 0 ? [] : offsets,
-    options: OPTIONS,
+    options: NO_TASK_OPTIONS,
     fifoTimeout: 0,
     wants: 'all'
   };

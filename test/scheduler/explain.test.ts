@@ -77,9 +77,9 @@ describe('explain', () => {
     h.submit('c', Object.fromEntries(keys.map(key => [key, []])), { fn: 'm' });
     const [first, second] = keys.filter(key => h.states(key)[0] === 'queued');
     expect(h.why(first as string)).toMatch(
-      /waits in the queue for room on a worker: it is the next, 6 wait in all, and 1 running worker \(1 thread\) have/
+      /waits in the queue for room on a worker: it is the next, 7 wait in all, and 1 running worker \(1 thread\) have/
     );
-    expect(h.why(second as string)).toMatch(/: 1 task of its client come first, 6 wait/);
+    expect(h.why(second as string)).toMatch(/: 1 task of its client come first, 7 wait/);
     h.status(1, 'paused');
     expect(h.why(second as string)).toMatch(/busy\. w1 is paused\.$/);
   });

@@ -2,6 +2,7 @@
  * Speaks the scheduler state's domain in tests: workers and clients by name, graphs by key. Every
  * event is followed by validate().
  */
+import { NO_TASK_OPTIONS } from '../../src/protocol/task-options.ts';
 import { DEFAULT_OPTIONS, SchedulerState } from '../../src/scheduler/state/state.ts';
 import type {
   Executing,
@@ -125,15 +126,7 @@ export class Harness {
         argOffsets: [...keys.keys(), keys.length].map(i => i * argBytes),
         deps,
         depOffsets,
-        options: {
-          priority: 0,
-          retries: 0,
-          timeout: 0,
-          workers: null,
-          allowOtherWorkers: false,
-          resources: null,
-          ...rest
-        },
+        options: { ...NO_TASK_OPTIONS, ...rest },
         fifoTimeout: 100,
         wants: wants === undefined ? 'all' : wants.map(key => this.cid(client, key)),
         ...(parent === undefined ? {} : { parent: this.task(parent).id }),

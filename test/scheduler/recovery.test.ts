@@ -8,6 +8,7 @@ import type { ClientToScheduler, ErrorRecord } from '../../src/protocol/messages
 import type { SchedulerEvent } from '../../src/scheduler/state/state.ts';
 import { isEmpty } from '../../src/scheduler/state/validate.ts';
 import { Harness } from './harness.ts';
+import { NO_TASK_OPTIONS } from '../../src/protocol/task-options.ts';
 
 /** A client's ledger beside the harness that hears the same. */
 class Recorded extends Harness {
@@ -281,14 +282,7 @@ describe('a scheduler in place of another', () => {
       argOffsets: [0, 1],
       deps: [cid],
       depOffsets: [0, 1],
-      options: {
-        priority: 0,
-        retries: 0,
-        timeout: 0,
-        workers: null,
-        allowOtherWorkers: false,
-        resources: null
-      },
+      options: NO_TASK_OPTIONS,
       fifoTimeout: 0,
       wants: 'all' as const
     };
@@ -431,5 +425,66 @@ describe('peers that come back to the same scheduler', () => {
       held: { epoch: 'old', tids: [77], keys: ['a-1'], nbytes: [1], types: [''], running: [] }
     });
     expect(old.toWorker(stale, 'hello')[0]?.adopted).toEqual([-1]);
+  });
+});
+
+describe('values and wishes that cross each other', () => {
+  it('a value that comes with what needed it is let go of, not half kept', () => {
+    const h = successor(1);
+    h.client('c');
+    h.submit('c', { 'a-1': [], 'b-1': ['a-1'] }, { wants: ['b-1'] });
+    const facts = {
+      name: 'w',
+      address: 'http://w',
+      host: 'w',
+      pid: 1,
+      nthreads: 1,
+      memoryLimit: 0,
+      resources: {},
+      nanny: ''
+    };
+    const columns = { tids: [7, 8], keys: ['a-1', 'b-1'], nbytes: [1, 1], types: ['', ''] };
+    const held = { epoch: 'old', ...columns, running: [] };
+    h.handle({ type: 'add-worker', worker: 1, facts, held });
+    expect(h.states('a-1', 'b-1')).toEqual(['released', 'memory']);
+    expect(h.toWorker(1, 'free-keys').flatMap(message => message.tids)).toEqual([h.task('a-1').id]);
+  });
+
+  it('what a client that is back wants no more is let go of when it has said all', () => {
+    const h = new Recorded({ epoch: 'same' });
+    h.worker();
+    h.client('c');
+    h.submit('c', { 'a-1': [], 'b-1': ['a-1'] });
+    h.finish('a-1');
+    h.handle({ type: 'client-lost', client: 'c' });
+    h.heard = false;
+    h.release('c', 'a-1');
+    h.heard = true;
+    say(h, 'c', h.resume('c'));
+    expect(h.task('a-1').wants).toBe(0);
+    h.finish('b-1');
+    expect(h.states('a-1', 'b-1')).toEqual(['released', 'memory']);
+  });
+
+  it('a key given up while only its name was known is made when its owner comes back', () => {
+    const old = new Recorded({ epoch: 'old' });
+    old.client('owner');
+    old.submit('owner', { 'a-1': [] });
+    const h = new Harness({ epoch: 'new', clientGrace: 100 });
+    h.worker();
+    h.client('other');
+    const wish = { op: 'client-desires-keys' as const, cids: [5], keys: ['a-1'] };
+    h.handle({ type: 'client-message', client: 'other', message: { ...wish, again: 'others' } });
+    const last = { op: 'update-graph' as const, again: 'last' as const };
+    const empty = old.resume('owner').find(m => m.op === 'update-graph' && m.again === 'last');
+    if (empty?.op === 'update-graph')
+      h.handle({ type: 'client-message', client: 'other', message: { ...empty, ...last } });
+    h.now += 1000;
+    h.handle({ type: 'tick' });
+    expect(h.states('a-1')).toEqual(['erred']);
+    say(h, 'owner', old.resume('owner'));
+    expect(h.states('a-1')).toEqual(['processing']);
+    h.finish('a-1');
+    expect(h.toClient('other', 'key-in-memory').flatMap(message => message.cids)).toEqual([5]);
   });
 });

@@ -5,6 +5,7 @@ import { WebSocket } from 'ws';
 import { createToken } from '../../src/comm/server.ts';
 import { encode, encodeBatch } from '../../src/protocol/codec.ts';
 import { CLOSE, LIMITS, PROTOCOL_VERSION } from '../../src/protocol/limits.ts';
+import { NO_TASK_OPTIONS } from '../../src/protocol/task-options.ts';
 import { Scheduler } from '../../src/scheduler/scheduler.ts';
 
 const token = createToken();
@@ -219,15 +220,9 @@ describe('frames that make no sense', () => {
       deps: [],
       depOffsets: []
     };
-    const options = {
-      priority: 0,
-      retries: 0,
-      timeout: 0,
-      workers: null,
-      allowOtherWorkers: false,
-      resources: null
-    };
-    socket.send(encodeBatch([{ ...bad, options, fifoTimeout: 0, wants: 'all' } as never]));
+    socket.send(
+      encodeBatch([{ ...bad, options: NO_TASK_OPTIONS, fifoTimeout: 0, wants: 'all' } as never])
+    );
     expect(await end).toBe(CLOSE.badFrame);
     await expect.poll(() => scheduler.state.clients.size).toBe(0);
   });

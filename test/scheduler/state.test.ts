@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { explain } from '../../src/scheduler/state/explain.ts';
 import { isEmpty } from '../../src/scheduler/state/validate.ts';
 import { Harness } from './harness.ts';
+import { NO_TASK_OPTIONS } from '../../src/protocol/task-options.ts';
 
 function keys(count: number, group = 'x'): string[] {
   return Array.from({ length: count }, (_, i) => `${group}-${i}`);
@@ -77,12 +78,18 @@ describe('queue', () => {
     const h = setup([1, 1]);
     h.submit('c', independent(20));
     const states = h.states(...keys(20));
-    // ceil(1.1 × 1) = 2 a worker.
-    expect(states.filter(state => state === 'processing')).toHaveLength(4);
-    expect(states.filter(state => state === 'queued')).toHaveLength(16);
+    expect(states.filter(state => state === 'processing')).toHaveLength(2);
+    expect(states.filter(state => state === 'queued')).toHaveLength(18);
     h.finish('x-0', 8, 10_000);
-    expect(h.states('x-4')).toEqual(['processing']);
-    expect(h.states('x-5')).toEqual(['queued']);
+    expect(h.states('x-2')).toEqual(['processing']);
+    expect(h.states('x-3')).toEqual(['queued']);
+  });
+
+  it('hands out as many more as worker-saturation says', () => {
+    const h = setup([1, 4], { workerSaturation: 1.1 });
+    h.submit('c', independent(40));
+    // ceil(1.1 × 1) and ceil(1.1 × 4)
+    expect(h.states(...keys(40)).filter(state => state === 'processing')).toHaveLength(7);
   });
 
   it('hands out more of what is known to be short, so that workers never stand idle', () => {
@@ -348,14 +355,7 @@ describe('stale messages', () => {
       argOffsets: [0, 5],
       deps: [],
       depOffsets: [],
-      options: {
-        priority: 0,
-        retries: 0,
-        timeout: 0,
-        workers: null,
-        allowOtherWorkers: false,
-        resources: null
-      },
+      options: NO_TASK_OPTIONS,
       fifoTimeout: 100,
       wants: 'all' as const
     };
@@ -389,6 +389,27 @@ it('a task that takes down the worker that holds its input fails in the end, too
   }
   expect(h.states('x-1')).toEqual(['erred']);
   expect(h.task('x-1').error?.code).toBe('KILLED_WORKER');
+});
+
+it('a task too large for every worker fails also when none was running at first', () => {
+  const h = new Harness();
+  h.client('c');
+  h.worker(1, { memoryLimit: 2_000_000 });
+  h.submit('c', { 'a-1': [], 'b-1': [] });
+  const pause = (status: 'paused' | 'running'): void => {
+    h.handle({
+      type: 'worker-message',
+      worker: 1,
+      message: { op: 'worker-status-change', status }
+    });
+  };
+  h.finish('a-1', 1_500_000);
+  h.finish('b-1', 1_500_000);
+  pause('paused');
+  h.submit('c', { 'x-1': ['a-1', 'b-1'] });
+  expect(h.states('x-1')).toEqual(['no-worker']);
+  pause('running');
+  expect(h.task('x-1').error?.code).toBe('WORKER_MEMORY');
 });
 
 describe('an input that was cancelled before', () => {

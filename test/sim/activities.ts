@@ -6,6 +6,13 @@ import { submitMap, submitRandom, submitShared } from './graphs.ts';
 import type { Choice } from './plan.ts';
 import { PLAIN, valueOf } from './program.ts';
 
+/** Where a value shall go, and under which number. */
+interface ScatterPlan {
+  epoch: string;
+  tid: number;
+  workers: number[];
+}
+
 /** Bytes of a scattered value. */
 const SCATTERED = 1000;
 
@@ -36,34 +43,41 @@ function scatter(cluster: Cluster, client: SimClient): void {
   const { world } = cluster;
   const broadcast = world.rng.chance(0.3);
   client.request('scatter-plan', broadcast, result => {
-    const { tid, workers } = result as { tid: number; workers: number[] };
+    const plan = result as ScatterPlan;
+    const { workers } = plan;
     const key = `${cluster.newName(client.id)}-0`;
     let left = workers.length;
     const took: number[] = [];
     for (const id of workers) {
       world.after(world.soon(5), () => {
-        if (put(cluster, client, id, tid, key)) took.push(id);
+        if (put(cluster, client, id, plan, key)) took.push(id);
         if (--left > 0 || took.length === 0) return;
         const whole = took.length === workers.length;
         world.after(world.soon(3), () => {
-          if (client.alive) tellScattered(cluster, client, key, tid, took, whole);
+          if (client.alive) tellScattered(cluster, client, key, plan, took, whole);
         });
       });
     }
   });
 }
 
-function put(cluster: Cluster, client: SimClient, id: number, tid: number, key: string): boolean {
+function put(
+  cluster: Cluster,
+  client: SimClient,
+  id: number,
+  { epoch, tid }: ScatterPlan,
+  key: string
+): boolean {
   const worker = cluster.worker(id);
   if (!client.alive || worker === undefined || cluster.isCut(client.id, id)) return false;
-  return worker.take(tid, key, valueOf(key, []), SCATTERED);
+  return worker.take(epoch, tid, key, valueOf(key, []), SCATTERED);
 }
 
 function tellScattered(
   cluster: Cluster,
   client: SimClient,
   key: string,
-  tid: number,
+  { epoch, tid }: ScatterPlan,
   workers: number[],
   whole: boolean
 ): void {
@@ -71,15 +85,20 @@ function tellScattered(
   const rest = { behaviour: PLAIN, retries: 0, timeout: 0, restricted: false };
   const flags = { scattered: true, cancelled: false, desired: false };
   if (whole) client.known.set(record.cid, { record, key, deps: [], ...rest, ...flags });
-  client.say({
-    op: 'scattered',
-    cids: [record.cid],
-    keys: [key],
-    tids: [tid],
-    nbytes: [SCATTERED],
-    types: ['number'],
-    workers: [workers]
-  });
+  const again = client.epoch !== epoch;
+  // A scheduler in place of the one that gave the number knows the value by its name alone.
+  if (again)
+    client.say({ op: 'client-desires-keys', cids: [record.cid], keys: [key], again: 'data' });
+  else
+    client.say({
+      op: 'scattered',
+      cids: [record.cid],
+      keys: [key],
+      tids: [tid],
+      nbytes: [SCATTERED],
+      types: ['number'],
+      workers: [workers]
+    });
   if (whole) return;
   // Not all would take it: what some took is let go of.
   client.state.release(record.cid);

@@ -106,9 +106,9 @@ function mayFail(cluster: Cluster, one: Known, code: string): boolean {
     case 'TASK_TIMEOUT':
       return timeout > 0;
     case 'KILLED_WORKER':
-      return (cluster.scheduler.ledger.deaths.get(one.key) ?? 0) > options.allowedFailures;
+      return (cluster.deaths.get(one.key) ?? 0) > options.allowedFailures;
     case 'LOST_DATA':
-      return one.scattered && cluster.lossy;
+      return (one.scattered || one.desired) && cluster.lossy;
     case 'NO_VALID_WORKER':
       return options.noWorkersTimeout > 0;
     case 'WORKER_MEMORY': {
@@ -128,12 +128,15 @@ export function checkStores(cluster: Cluster): void {
     const books = cluster.scheduler.state.workers.get(worker.id);
     if (books === undefined) throw new Error(`worker ${worker.id} lives and is unknown`);
     const said = sorted([...books.hasWhat].map(task => task.id));
-    const held = sorted(worker.store.tids());
+    // Of what a client has not told of yet, the scheduler knows that it is there, and no more.
+    const { promised } = cluster.scheduler.state;
+    const tids = worker.store.tids().filter(tid => !promised.has(tid));
+    const held = sorted(tids);
     if (said !== held) {
       throw new Error(`worker ${worker.id} holds ${held}, the scheduler thinks ${said}`);
     }
     let nbytes = 0;
-    for (const tid of worker.store.tids()) nbytes += worker.store.peek(tid)?.nbytes ?? 0;
+    for (const tid of tids) nbytes += worker.store.peek(tid)?.nbytes ?? 0;
     if (nbytes !== books.nbytes) {
       throw new Error(`worker ${worker.id} holds ${nbytes} bytes, the books say ${books.nbytes}`);
     }

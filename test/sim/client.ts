@@ -1,7 +1,8 @@
 /**
  * A client's process around the real client state: what its user holds and expects, and readers
- * that fetch the values of finished futures as src/client/session.ts does: ask the scheduler who
- * holds the value, ask a holder, try again when that fails. A client that loses its scheduler ends.
+ * that fetch the values of finished futures as src/client/values.ts does: ask the scheduler who
+ * holds the value, ask a holder, try again when that fails. A client that loses its
+ * scheduler ends, or dials again and says again what it wants, as the plan has it.
  */
 import { ClientState } from '../../src/client/state/client-state.ts';
 import type { FutureRecord } from '../../src/client/state/client-state.ts';
@@ -10,6 +11,8 @@ import type {
   ResponseMessage,
   SchedulerToClient
 } from '../../src/protocol/messages.ts';
+import { Ledger } from '../../src/client/state/ledger.ts';
+import type { Outcome } from '../../src/client/state/segments.ts';
 import type { Cluster } from './cluster.ts';
 import { FUNCTIONS } from './graphs.ts';
 import { Link } from './link.ts';
@@ -42,7 +45,13 @@ export interface Known {
 export class SimClient {
   readonly id: string;
   readonly state = new ClientState();
-  readonly link: Link;
+  /** The newest one. */
+  link: Link;
+  /** Of the scheduler whose numbers it has. */
+  epoch = '';
+  private readonly ledger = new Ledger();
+  /** The scheduler hears it. */
+  private welcomed = true;
   /** What its user holds: by number. */
   readonly known = new Map<number, Known>();
   alive = true;
@@ -57,17 +66,25 @@ export class SimClient {
     this.cluster = cluster;
     this.world = cluster.world;
     this.id = id;
-    this.link = new Link(
-      cluster.world,
-      cluster.plan.loss,
-      this,
-      cluster.scheduler.openClient(this)
-    );
-    this.link.send(0, [{ op: 'register-client' }]);
+    this.link = this.dial();
     FUNCTIONS.forEach(({ name }, i) => {
       const blob = new Uint8Array(1);
       this.say({ op: 'register-function', fn: i + 1, hash: name, name, blob });
     });
+  }
+
+  private dial(): Link {
+    const link: Link = new Link(this.world, this.cluster.plan.loss, {
+      receive: messages => {
+        if (this.link === link) this.receive(messages as SchedulerToClient[]);
+      },
+      closed: () => {
+        if (this.link === link) this.closed();
+      }
+    });
+    this.cluster.scheduler.openClient(this, link);
+    link.send(0, [{ op: 'register-client' }]);
+    return link;
   }
 
   /** Futures that its user has not let go of. */
@@ -78,10 +95,13 @@ export class SimClient {
   say(message: ClientToScheduler): void {
     if (!this.alive) return;
     this.world.note(this.id, `> ${describe(message)}`);
-    this.link.send(0, [message]);
+    this.ledger.note(message, this.welcomed);
+    if (this.welcomed) this.link.send(0, [message]);
   }
 
   request(method: string, params: unknown, answer: (result: unknown) => void): void {
+    // Without a link it waits for one.
+    if (!this.welcomed) return this.world.timer(100, () => this.request(method, params, answer));
     const id = this.nextQuestion++;
     this.questions.set(id, answer);
     this.say({ op: 'request', id, method, params });
@@ -91,7 +111,9 @@ export class SimClient {
     for (const message of messages) {
       if (!this.alive) return;
       if (message.op === 'response') this.answered(message);
+      else if (message.op === 'hello') this.greeted(message.epoch);
       else {
+        if (message.op === 'cancelled-keys') this.ledger.unwant(message.cids);
         this.world.note(this.id, `< ${describe(message)}`);
         this.state.handle(message);
       }
@@ -104,8 +126,39 @@ export class SimClient {
     answer?.(result);
   }
 
-  closed(): void {
-    this.end('loses its scheduler');
+  /** A scheduler that may be another one: it hears again all that is wanted still. */
+  private greeted(epoch: string): void {
+    this.epoch = epoch;
+    if (this.welcomed) return;
+    this.welcomed = true;
+    const outcome = (cid: number): Outcome => {
+      const record = this.state.records.get(cid);
+      const failed = record?.status === 'error';
+      return { pending: record?.status === 'pending', error: failed ? record.error : null };
+    };
+    const messages = this.ledger.resume(outcome);
+    this.world.note(this.id, `says again ${messages.length} messages`);
+    this.link.send(0, messages);
+  }
+
+  private closed(): void {
+    if (!this.alive) return;
+    if (!this.cluster.plan.reconnects) return this.end('loses its scheduler');
+    this.world.note(this.id, 'loses its scheduler');
+    // Of data it had only just told of, the scheduler may know nothing but the number.
+    this.cluster.lossy = true;
+    this.welcomed = false;
+    this.questions.clear();
+    for (const one of this.readers) this.later(one);
+    this.redialLater();
+  }
+
+  private redialLater(): void {
+    this.world.after(50 + this.world.soon(200), () => {
+      if (!this.alive) return;
+      if (this.cluster.scheduler.alive) this.link = this.dial();
+      else this.redialLater();
+    });
   }
 
   /** The process ends without a word. */
@@ -152,11 +205,12 @@ export class SimClient {
 
   private locate(one: Known): void {
     this.request('locate', one.record.cid, result => {
-      const { tid, holders } = result as { tid: number; holders: number[] };
+      const { epoch, tid, holders } = result as { epoch: string; tid: number; holders: number[] };
       const holder = holders.length === 0 ? 0 : this.world.rng.pick(holders);
       const worker = this.cluster.worker(holder);
       this.world.after(this.world.soon(5), () => {
-        const reachable = worker?.alive === true && !this.cluster.isCut(this.id, holder);
+        const known = worker?.alive === true && worker.epoch === epoch;
+        const reachable = known && !this.cluster.isCut(this.id, holder);
         const stored = reachable ? worker.store.peek(tid) : undefined;
         if (stored === undefined) this.later(one);
         else this.got(one, stored.value);

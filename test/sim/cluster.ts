@@ -14,7 +14,11 @@ export class Cluster {
   readonly world: World;
   readonly plan: Plan;
   readonly identity = { id: 'sim', name: 'sim', kind: 'sim' };
-  readonly scheduler: SimScheduler;
+  scheduler: SimScheduler;
+  /** How many there have been. */
+  schedulers = 0;
+  /** Unasked ends of workers that a task was running on, by key. */
+  readonly deaths = new Map<string, number>();
   readonly nannies: SimNanny[] = [];
   /** Every worker process that ever was. */
   readonly workers: SimWorker[] = [];
@@ -45,6 +49,20 @@ export class Cluster {
     }
   }
 
+  /** SIGKILL; its supervisor starts another in its place. */
+  restartScheduler(): void {
+    if (!this.scheduler.alive) return;
+    this.world.note('S', 'dies');
+    this.lossy = true;
+    this.scheduler.crash();
+    const workers = this.scheduler.state.workers.size;
+    this.world.after(100 + this.world.soon(400), () => {
+      this.numbers.clear();
+      this.scheduler = new SimScheduler(this);
+      this.scheduler.apply({ type: 'recover', workers, within: 1500 });
+    });
+  }
+
   get alive(): SimWorker[] {
     return this.workers.filter(worker => worker.alive);
   }
@@ -73,7 +91,11 @@ export class Cluster {
   /** Every worker that is wanted runs and is known, and none else is. */
   settled(): boolean {
     const wanted = this.nannies.reduce((sum, nanny) => sum + nanny.state.counts().target, 0);
-    return this.alive.length === wanted && this.scheduler.state.workers.size === wanted;
+    const { state } = this.scheduler;
+    const known = [...state.clients.keys()];
+    const clients = known.every(id => this.clients.some(one => one.id === id && one.alive));
+    const back = !state.recovery.holding && state.recovery.client === null;
+    return clients && back && this.alive.length === wanted && state.workers.size === wanted;
   }
 
   /** Nothing gets from one to the other, by worker number or client's name. */

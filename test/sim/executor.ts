@@ -67,6 +67,16 @@ export class SimExecutor {
     }));
   }
 
+  /** Its worker has another scheduler: nobody hears of what it runs any more. */
+  abandon(): void {
+    this.loading.clear();
+    for (const lane of this.lanes) {
+      lane.thread++;
+      lane.queue = [];
+      lane.running = null;
+    }
+  }
+
   /** Tasks whose code runs now. */
   running(): Handed[] {
     return this.lanes.flatMap(lane => lane.running ?? []);

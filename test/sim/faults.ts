@@ -38,6 +38,15 @@ export const FAULTS: readonly Fault[] = [
     }
   },
   {
+    name: 'scheduler-dies',
+    weight: 1,
+    run: cluster => {
+      if (!cluster.plan.reconnects) return;
+      note(cluster, 'the scheduler is killed');
+      cluster.restartScheduler();
+    }
+  },
+  {
     // Each side notices when it does: one may think the other gone that thinks it alive.
     name: 'partition-scheduler',
     weight: 2,

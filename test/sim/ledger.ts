@@ -27,8 +27,6 @@ interface Stale {
 const LOSSES = new Set(['remove-worker', 'missing-data', 'release-worker-data']);
 
 export class Ledger {
-  /** Unasked ends of workers that a task had been given to, by key. */
-  readonly deaths = new Map<string, number>();
   private readonly cluster: Cluster;
   private readonly state: SchedulerState;
   private readonly acknowledged = new Set<number>();
@@ -69,9 +67,10 @@ export class Ledger {
     if (event.type !== 'remove-worker') return;
     this.cluster.lossy = true;
     const worker = this.state.workers.get(event.worker);
+    const { deaths } = this.cluster;
     for (const task of worker?.processing ?? []) {
       const ran = event.executing?.tids.includes(task.id) ?? true;
-      if (ran && !event.expected) this.deaths.set(task.key, (this.deaths.get(task.key) ?? 0) + 1);
+      if (ran && !event.expected) deaths.set(task.key, (deaths.get(task.key) ?? 0) + 1);
       if (task.deps.every(dep => dep.whoHas !== worker)) this.freed.push(task);
     }
     this.freed.sort((a, b) => (runsBefore(a, b) ? -1 : 1));

@@ -24,10 +24,15 @@ export class Link {
   /** Chance that a frame is lost. */
   private readonly loss: number;
 
-  constructor(world: World, loss: number, first: LinkEnd, second: LinkEnd) {
+  constructor(world: World, loss: number, first: LinkEnd) {
     this.world = world;
     this.loss = loss;
-    this.ends = [first, second];
+    this.ends = [first, null];
+  }
+
+  /** The side that was dialled. */
+  accept(second: LinkEnd): void {
+    this.ends[1] = second;
   }
 
   /** Sends what one turn of `from` has to say. Nothing happens on a link that `from` saw close. */

@@ -48,12 +48,8 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'a dead worker stays in who-has',
     file: `${SCHEDULER}/worker-events.ts`,
     find: `    removeReplica(state, task, worker);
-    replicaLost(state, task);
-  }
-}`,
-    replace: `    replicaLost(state, task);
-  }
-}`
+    if (mayReturn > 0)`,
+    replace: `    if (mayReturn > 0)`
   },
   {
     name: 'a steal without confirmation: the thief is given what the victim runs',
@@ -73,7 +69,8 @@ export const MUTANTS: readonly Mutant[] = [
     file: `${SCHEDULER}/replicas.ts`,
     find: `for (const other of task.whoHas) if (other !== worker && !leaves(state, other)) return true;
   return false;`,
-    replace: `return true;`
+    replace: `return true;`,
+    rare: true
   },
   {
     name: 'the value of a cancelled execution stays in the store',
@@ -145,6 +142,18 @@ export const MUTANTS: readonly Mutant[] = [
     file: `${WORKER}/memory.ts`,
     find: `else if (held.pins === 0) this.letGo(held);`,
     replace: `else this.letGo(held);`
+  },
+  {
+    name: 'a value that a worker brings to the next scheduler is not taken over',
+    file: `${SCHEDULER}/recovery.ts`,
+    find: `return takeValue(state, worker, task, nbytes, type) ? task.id : -1;`,
+    replace: `return takeValue(state, worker, task, nbytes, type) && i > 0 ? task.id : -1;`
+  },
+  {
+    name: 'a key that a client has submitted is not said again',
+    file: 'src/client/state/ledger.ts',
+    find: `for (const dep of deps) this.change(dep, 2, null);`,
+    replace: ``
   },
   {
     name: 'a worker starts the least urgent task first',

@@ -27,6 +27,8 @@ export interface Plan {
   faults: number;
   /** Chances: of a frame to be lost; of a peer to be busy, to lie, to end in mid-answer. */
   loss: number;
+  /** Workers and clients dial a lost scheduler again, and it is started again when it dies. */
+  reconnects: boolean;
   busy: number;
   lies: number;
   torn: number;
@@ -50,6 +52,7 @@ export function makePlan(rng: Rng, names: readonly string[]): Plan {
     span: rng.integer(200, 1500),
     actions: rng.integer(4, 16),
     faults: rng.integer(0, 6),
+    reconnects: rng.chance(0.5),
     loss: often(0.25, 0.004),
     busy: often(0.5, 0.2),
     lies: often(0.35, 0.2),
@@ -61,6 +64,8 @@ export function makePlan(rng: Rng, names: readonly string[]): Plan {
       noWorkersTimeout: often(0.2, 1500),
       ammInterval: rng.pick([100, 500, 2000]),
       stealInterval: rng.pick([0, 100, 250, 1000]),
+      clientGrace: 1000,
+      recoveredGrace: 3000,
       storyLines: 1000,
       streamLines: 16
     },

@@ -91,6 +91,11 @@ function play(world: World): void {
   unpublishAll(cluster);
   for (const client of cluster.clients) if (client.alive) releaseAll(client);
   rest(cluster, () => true);
+  // Some may not have come to tell of what they put on workers.
+  if (cluster.scheduler.state.promised.size > 0) {
+    for (const client of cluster.clients) client.vanish();
+    rest(cluster, () => true);
+  }
   checkStores(cluster);
   checkNothingLeft(cluster);
 }

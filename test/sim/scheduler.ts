@@ -10,6 +10,7 @@ import { validate } from '../../src/scheduler/state/validate.ts';
 import { smallList } from '../../src/base/small-set.ts';
 import type {
   ClientToScheduler,
+  RegisterWorker,
   RequestMessage,
   ResponseMessage,
   WorkerExited,
@@ -18,12 +19,14 @@ import type {
 import type { SimClient } from './client.ts';
 import type { Cluster } from './cluster.ts';
 import { Ledger } from './ledger.ts';
-import type { LinkEnd } from './link.ts';
+import type { Link } from './link.ts';
 import { describe } from './messages.ts';
 import type { SimWorker } from './worker.ts';
 
 /** How long the nanny's report of a vanished worker is awaited. */
 const EXIT_REPORT_MS = 1000;
+/** How long a process that did not say that it ends may bring its values back. */
+const RETURN_MS = 5000;
 const TICK_MS = 250;
 
 export class SimScheduler {
@@ -31,75 +34,103 @@ export class SimScheduler {
   readonly ledger: Ledger;
   skew = 0;
   private readonly cluster: Cluster;
-  private readonly workers = new Map<number, SimWorker>();
-  private readonly clients = new Map<string, SimClient>();
+  alive = true;
+  private readonly workers = new Map<number, { process: SimWorker; link: Link }>();
+  private readonly clients = new Map<string, Link>();
+  private readonly links = new Set<Link>();
   private readonly exits = new Map<number, WorkerExited>();
   private readonly awaited = new Map<number, (exit: WorkerExited | null) => void>();
 
   constructor(cluster: Cluster) {
     this.cluster = cluster;
-    this.state = new SchedulerState({ ...cluster.plan.scheduler, cluster: cluster.identity });
+    const epoch = `e${++cluster.schedulers}`;
+    this.state = new SchedulerState({
+      ...cluster.plan.scheduler,
+      cluster: cluster.identity,
+      epoch
+    });
     this.ledger = new Ledger(cluster, this.state);
     cluster.world.beat(TICK_MS, () => {
       this.apply({ type: 'tick' });
-      return true;
+      return this.alive;
     });
   }
 
+  /** SIGKILL: what it has sent arrives, then its links close. */
+  crash(): void {
+    this.alive = false;
+    for (const link of this.links) link.close(1, 'connection lost');
+  }
+
   apply(event: SchedulerEvent): void {
+    if (!this.alive) return;
     const { world } = this.cluster;
     if (event.type !== 'tick' && !isHeartbeat(event)) world.note('S', `< ${describeEvent(event)}`);
     this.ledger.before(event);
     const instructions = this.state.handle(event, world.now + this.skew);
     validate(this.state);
     this.ledger.after(event, instructions);
-    const frames = new Map<SimWorker | SimClient, { op: string }[]>();
+    const frames = new Map<Link, { op: string }[]>();
     for (const instruction of instructions) {
-      const peer =
+      const link =
         instruction.to === 'worker'
-          ? this.workers.get(instruction.worker)
+          ? this.workers.get(instruction.worker)?.link
           : this.clients.get(instruction.client);
-      if (peer === undefined) continue;
-      const frame = frames.get(peer);
-      if (frame === undefined) frames.set(peer, [instruction.message]);
+      if (link === undefined) continue;
+      const frame = frames.get(link);
+      if (frame === undefined) frames.set(link, [instruction.message]);
       else frame.push(instruction.message);
     }
-    for (const [peer, frame] of frames) peer.link.send(1, frame);
+    for (const [link, frame] of frames) link.send(1, frame);
   }
 
   // ---------------------------------------------------------------- links
 
-  openWorker(worker: SimWorker): LinkEnd {
-    const { setup } = worker;
+  openWorker(process: SimWorker, link: Link): void {
     let id = 0;
-    return {
+    this.links.add(link);
+    link.accept({
       receive: messages => {
+        if (!this.alive) return;
         for (const message of messages as WorkerToScheduler[]) {
-          if (message.op === 'register-worker') {
-            id = this.state.nextWorker;
-            this.workers.set(id, worker);
-            this.cluster.numbered(id, worker);
-            this.apply({
-              type: 'add-worker',
-              worker: id,
-              facts: { ...setup, address: `sim://${id}` }
-            });
-          } else this.apply({ type: 'worker-message', worker: id, message });
+          if (message.op === 'register-worker') id = this.register(process, link, message);
+          else this.apply({ type: 'worker-message', worker: id, message });
         }
       },
       closed: reason => {
-        if (id !== 0) this.workerGone(id, worker, reason);
+        this.links.delete(link);
+        if (id !== 0) this.workerGone(id, process, reason);
       }
-    };
+    });
+    if (!this.alive) link.close(1, 'nobody listens');
+  }
+
+  private register(process: SimWorker, link: Link, message: RegisterWorker): number {
+    const id = this.state.nextWorker;
+    const before = [...this.workers].find(([, one]) => one.process === process);
+    this.workers.set(id, { process, link });
+    this.cluster.numbered(id, process);
+    const { epoch, tids, keys, nbytes, types, running } = message;
+    const held = { epoch, tids, keys, nbytes, types, running };
+    const facts = { ...process.setup, address: `sim://${id}` };
+    this.apply({ type: 'add-worker', worker: id, facts, held });
+    if (before === undefined) return id;
+    // It is back before its broken link was noticed, or while its nanny's word was awaited.
+    const [old] = before;
+    this.workers.delete(old);
+    const reason = 'its link broke, and it came back';
+    this.apply({ type: 'remove-worker', worker: old, reason, expected: true });
+    return id;
   }
 
   private workerGone(id: number, worker: SimWorker, linkReason: string): void {
     const { world } = this.cluster;
+    if (!this.workers.has(id)) return;
     const { pid } = worker.setup;
     const remove = (exit: WorkerExited | null): void => {
       this.awaited.delete(pid);
       this.exits.delete(pid);
-      this.workers.delete(id);
+      if (!this.workers.delete(id)) return;
       const expected = exit?.expected ?? false;
       const { tids, runIds } = exit ?? {};
       const known = tids !== undefined && runIds !== undefined;
@@ -108,6 +139,7 @@ export class SimScheduler {
         worker: id,
         reason: exit?.reason ?? linkReason,
         expected,
+        mayReturn: exit === null && this.cluster.plan.reconnects ? RETURN_MS : 0,
         ...(known ? { executing: { tids, runIds } } : {})
       });
     };
@@ -124,25 +156,33 @@ export class SimScheduler {
     else this.exits.set(exit.pid, exit);
   }
 
-  openClient(client: SimClient): LinkEnd {
-    const { id } = client;
-    return {
+  openClient({ id }: SimClient, link: Link): void {
+    this.links.add(link);
+    link.accept({
       receive: messages => {
+        if (!this.alive) return;
         for (const message of messages as ClientToScheduler[]) {
-          if (message.op === 'register-client') {
-            this.clients.set(id, client);
-            const weight = id.endsWith('1') ? 3 : 1;
-            this.apply({ type: 'add-client', client: id, name: id, weight });
-          } else if (message.op === 'request') {
-            client.link.send(1, [this.answer(id, message)]);
-          } else this.apply({ type: 'client-message', client: id, message });
+          if (message.op === 'register-client') this.registerClient(id, link);
+          else if (message.op === 'request') link.send(1, [this.answer(id, message)]);
+          else this.apply({ type: 'client-message', client: id, message });
         }
       },
       closed: () => {
-        if (!this.clients.delete(id)) return;
-        this.apply({ type: 'remove-client', client: id });
+        this.links.delete(link);
+        if (this.clients.get(id) !== link) return;
+        this.clients.delete(id);
+        const type = this.cluster.plan.reconnects ? 'client-lost' : 'remove-client';
+        this.apply({ type, client: id });
       }
-    };
+    });
+    if (!this.alive) link.close(1, 'nobody listens');
+  }
+
+  private registerClient(id: string, link: Link): void {
+    const weight = id.endsWith('1') ? 3 : 1;
+    this.apply({ type: 'add-client', client: id, name: id, weight });
+    this.clients.set(id, link);
+    link.send(1, [{ op: 'hello', epoch: this.state.epoch } as { op: string }]);
   }
 
   /** The questions of src/scheduler/methods.ts that simulated clients ask. */
@@ -151,11 +191,13 @@ export class SimScheduler {
     if (method === 'locate') {
       const task = state.clients.get(client)?.bindings.get(params as number)?.task;
       const holders = smallList(task?.whoHas ?? null).map(worker => worker.id);
-      return { op: 'response', id, result: { tid: task?.id ?? 0, holders } };
+      const { epoch } = state;
+      return { op: 'response', id, result: { epoch, tid: task?.id ?? 0, holders } };
     }
     const { tids, workers } = state.planScatter(client, 1, null);
     const chosen = params === true ? state.runningList : workers;
-    const result = { tid: tids[0] ?? 0, workers: chosen.map(worker => worker.id) };
+    const ids = chosen.map(worker => worker.id);
+    const result = { epoch: state.epoch, tid: tids[0] ?? 0, workers: ids };
     return { op: 'response', id, result };
   }
 
@@ -166,6 +208,7 @@ export class SimScheduler {
     const retirement = worker === undefined ? undefined : this.state.retirements.get(worker);
     if (retirement === undefined) return;
     const look = (): boolean => {
+      if (!this.alive) return false;
       if (retirement.outcome !== 'ready') return retirement.outcome === 'moving';
       leave();
       return false;

@@ -4,7 +4,7 @@
  * file shows as a wrong value.
  */
 import { MemoryState } from '../../src/worker/state/memory.ts';
-import type { MemoryEvent, MemoryInstruction } from '../../src/worker/state/memory.ts';
+import type { MemoryEvent, MemoryInstruction } from '../../src/worker/state/memory-events.ts';
 import type { Plan } from './plan.ts';
 import type { World } from './world.ts';
 
@@ -129,8 +129,10 @@ export class SimStore {
     this.tell({ op: 'measured', rss });
   }
 
+  /** Whoever waits for a file waits no more. */
   close(): void {
     this.closed = true;
+    for (const tid of [...this.waiting.keys()]) this.wake(tid);
   }
 
   // ---------------------------------------------------------------- the state

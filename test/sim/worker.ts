@@ -6,7 +6,13 @@
 import { comparePriority } from '../../src/worker/state/tasks.ts';
 import { WorkerState } from '../../src/worker/state/state.ts';
 import type { Instruction, WorkerEvent, WorkerTask } from '../../src/worker/state/state.ts';
-import type { SchedulerToWorker, WorkerToScheduler } from '../../src/protocol/messages.ts';
+import type {
+  RegisterWorker,
+  SchedulerToWorker,
+  WorkerHello,
+  WorkerToScheduler
+} from '../../src/protocol/messages.ts';
+import type { PutData } from '../../src/worker/state/events.ts';
 import type { Cluster } from './cluster.ts';
 import { SimExecutor } from './executor.ts';
 import type { ExecutorHost } from './executor.ts';
@@ -35,19 +41,26 @@ export interface WorkerSetup {
   nanny: string;
 }
 
+/** Values by number, as they are announced to the next scheduler. */
+type Held = Pick<RegisterWorker, 'epoch' | 'tids' | 'keys' | 'nbytes' | 'types' | 'running'>;
+
 export class SimWorker implements ExecutorHost {
   readonly cluster: Cluster;
   readonly world: World;
   readonly setup: WorkerSetup;
-  readonly link: Link;
+  /** The newest one. */
+  link: Link;
   /** Its number, from the hello on. */
   id = 0;
   alive = true;
   state: WorkerState | null = null;
-  readonly store: SimStore;
+  store: SimStore;
+  /** Of the scheduler whose numbers it speaks. */
+  epoch = '';
   /** Bytes that its process uses beside values. */
   hog = 0;
-  readonly executor: SimExecutor;
+  executor: SimExecutor;
+  private held: Held | null = null;
   slowness = 1;
   /** Its clock is so many ms ahead of the world's. */
   skew = 0;
@@ -65,22 +78,58 @@ export class SimWorker implements ExecutorHost {
     this.world = cluster.world;
     this.setup = setup;
     this.onEnd = onEnd;
-    this.store = new SimStore(cluster.world, cluster.plan, {
+    this.store = this.newStore();
+    this.executor = new SimExecutor(this, setup.nthreads);
+    this.link = this.dial();
+  }
+
+  private newStore(): SimStore {
+    return new SimStore(this.world, this.cluster.plan, {
       pause: reason => this.tell({ op: 'pause', reason }),
       unpause: () => this.tell({ op: 'unpause' }),
       lost: tid => {
-        cluster.lossy = true;
+        this.cluster.lossy = true;
         this.tell({ op: 'data-lost', tids: [tid] });
       }
     });
-    this.executor = new SimExecutor(this, setup.nthreads);
-    this.link = new Link(
-      cluster.world,
-      cluster.plan.loss,
-      this,
-      cluster.scheduler.openWorker(this)
-    );
-    this.link.send(0, [{ op: 'register-worker' }]);
+  }
+
+  /** A link to the scheduler that there is; what comes over an older one is not heard. */
+  private dial(): Link {
+    const link: Link = new Link(this.world, this.cluster.plan.loss, {
+      receive: messages => {
+        if (this.link === link) this.receive(messages as SchedulerToWorker[]);
+      },
+      closed: reason => {
+        if (this.link === link) this.closed(reason);
+      }
+    });
+    this.cluster.scheduler.openWorker(this, link);
+    this.held = this.holding();
+    link.send(0, [{ op: 'register-worker', ...this.held } as { op: string }]);
+    return link;
+  }
+
+  /** Values that it brings to the next scheduler. */
+  private holding(): Held {
+    // From here on nothing begins that is not announced.
+    if (this.state !== null) this.tell({ op: 'pause', reason: 'it has a scheduler again' });
+    const held: Held = {
+      epoch: this.epoch,
+      tids: [],
+      keys: [],
+      nbytes: [],
+      types: [],
+      running: []
+    };
+    for (const task of this.state?.tasks.values() ?? []) {
+      if (task.state !== 'memory' || !this.store.has(task.tid)) continue;
+      held.tids.push(task.tid);
+      held.keys.push(task.key);
+      held.nbytes.push(task.nbytes);
+      held.types.push(task.type);
+    }
+    return held;
   }
 
   get tries(): ExecutorHost['tries'] {
@@ -106,20 +155,36 @@ export class SimWorker implements ExecutorHost {
   receive(messages: SchedulerToWorker[]): void {
     for (const message of messages) {
       if (!this.alive) return;
-      if (message.op === 'hello') this.greet(message.worker, message.heartbeat);
+      if (message.op === 'hello') this.greet(message);
       else if (message.op === 'close') this.close(message.reason);
       else if (message.op === 'workers') this.peersChanged(message);
       else if (message.op !== 'functions' && message.op !== 'request') this.tell(message);
     }
   }
 
-  closed(reason: string): void {
-    this.close(`the scheduler is gone: ${reason}`);
+  private closed(reason: string): void {
+    if (!this.alive) return;
+    if (!this.cluster.plan.reconnects) return this.close(`the scheduler is gone: ${reason}`);
+    this.world.note(this.label, 'loses its scheduler');
+    this.redialLater();
   }
 
-  private greet(id: number, heartbeat: number): void {
+  private redialLater(): void {
+    this.world.after(50 + this.world.soon(200), () => {
+      if (!this.alive) return;
+      if (this.cluster.scheduler.alive) this.link = this.dial();
+      else this.redialLater();
+    });
+  }
+
+  private greet({ worker: id, heartbeat, epoch, adopted }: WorkerHello): void {
     const { nthreads, memoryLimit, resources, host } = this.setup;
+    const before = this.state;
     this.id = id;
+    const put = this.startOver(adopted);
+    this.epoch = epoch;
+    this.events = [];
+    this.outgoing = [];
     this.state = new WorkerState({
       worker: id,
       address: `sim://${id}`,
@@ -130,6 +195,13 @@ export class SimWorker implements ExecutorHost {
       seed: id,
       storyLength: 1000
     });
+    if (put.tids.length > 0) this.tell(put);
+    if (this.hog > 0 && memoryLimit === 0) this.tell({ op: 'pause', reason: 'memory is short' });
+    if (before === null) this.startBeating(heartbeat);
+    this.cluster.workerReady(this);
+  }
+
+  private startBeating(heartbeat: number): void {
     this.world.beat(TICK_MS, () => {
       this.tell({ op: 'tick' });
       return this.alive;
@@ -142,7 +214,30 @@ export class SimWorker implements ExecutorHost {
       this.beat();
       return this.alive;
     });
-    this.cluster.workerReady(this);
+  }
+
+  /** What was announced and taken over goes on under its new number; all else is given up. */
+  private startOver(adopted: readonly number[]): PutData {
+    const { held, store } = this;
+    const put: PutData = { op: 'put-data', tids: [], keys: [], nbytes: [], types: [] };
+    if (this.state === null) return put;
+    this.executor.abandon();
+    this.executor = new SimExecutor(this, this.setup.nthreads);
+    store.close();
+    this.store = this.newStore();
+    this.asked.clear();
+    this.peers.clear();
+    held?.tids.forEach((tid, i) => {
+      const now = adopted[i] ?? -1;
+      const stored = store.peek(tid);
+      if (now < 0 || stored === undefined) return;
+      this.store.put(now, stored);
+      put.tids.push(now);
+      put.keys.push(held.keys[i] ?? '');
+      put.nbytes.push(stored.nbytes);
+      put.types.push('number');
+    });
+    return put;
   }
 
   private beat(): void {
@@ -300,6 +395,7 @@ export class SimWorker implements ExecutorHost {
     if (peer === undefined) return world.after(0.01, fail);
     world.after(world.soon(3), () => {
       if (!peer.alive || this.cluster.isCut(this.id, peerId)) world.after(world.soon(300), fail);
+      else if (peer.epoch !== this.epoch) fail();
       else peer.serve(peerId, tids, answer, fail);
     });
   }
@@ -314,6 +410,7 @@ export class SimWorker implements ExecutorHost {
     let given = tids.filter(tid => this.store.has(tid));
     if (world.faulty && world.rng.chance(plan.lies)) given = this.lie(given);
     const torn = world.faulty && world.rng.chance(plan.torn);
+    const { store } = this;
     this.answering++;
     const send = (): void => {
       const values = given.flatMap((tid): Given[] => {
@@ -323,7 +420,7 @@ export class SimWorker implements ExecutorHost {
       const bytes = values.reduce((sum, { nbytes }) => sum + nbytes, 0);
       world.after(world.soon(5) + bytes / BANDWIDTH, () => {
         this.answering--;
-        this.store.unpin(given.filter(tid => this.store.get(tid) !== undefined));
+        if (this.store === store) store.unpin(given.filter(tid => store.get(tid) !== undefined));
         if (!this.alive || torn) return fail();
         const nbytes = values.map(value => value.nbytes);
         const types = values.map(() => 'number');
@@ -343,8 +440,8 @@ export class SimWorker implements ExecutorHost {
   }
 
   /** A client puts a value here; false when nobody is there to take it. */
-  take(tid: number, key: string, value: number, nbytes: number): boolean {
-    if (!this.alive) return false;
+  take(epoch: string, tid: number, key: string, value: number, nbytes: number): boolean {
+    if (!this.alive || this.epoch !== epoch) return false;
     this.put(tid, value, nbytes);
     this.tell({ op: 'put-data', tids: [tid], keys: [key], nbytes: [nbytes], types: ['number'] });
     return true;

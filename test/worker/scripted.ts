@@ -14,7 +14,7 @@ import type {
 import { captureFunction } from '../../src/serialize/capture.ts';
 import { packFrames, serializeValue } from '../../src/serialize/value.ts';
 import { Worker } from '../../src/worker/worker.ts';
-import type { WorkerOptions } from '../../src/worker/worker.ts';
+import type { WorkerOptions } from '../../src/worker/options.ts';
 import { compute } from './state/driver.ts';
 import type { TaskOf } from './state/driver.ts';
 

@@ -11,6 +11,7 @@ import type { SchedulerEvent, SchedulerState } from '../state/state.ts';
 import type { StoryLine } from '../state/story.ts';
 import type { Task } from '../state/tasks.ts';
 import type { WorkerFacts } from '../state/workers.ts';
+import { LAST_GRAPH } from '../../protocol/task-options.ts';
 
 /** Rectangles of the task stream and steps of tasks since the last such record. */
 export interface HistoryRecord {
@@ -233,35 +234,13 @@ export function* snapshot(state: SchedulerState, at: number): Generator<JournalR
     op: 'fire-and-forget',
     cids: forgotten.map(({ task }) => cids.get(task) ?? 0)
   });
-  yield says(SNAPSHOT, LAST);
+  yield says(SNAPSHOT, LAST_GRAPH);
   yield event({ type: 'remove-client', client: SNAPSHOT });
   yield { op: 'workers', count: state.workers.size };
   for (const [id, { facts }] of state.workers) yield { op: 'worker', id, facts };
   const history = historySince(state, { stream: 0, story: 0 });
   if (history !== null) yield history;
 }
-
-const LAST: UpdateGraph = {
-  op: 'update-graph',
-  first: 0,
-  keys: [],
-  fn: 0,
-  args: new Uint8Array(0),
-  argOffsets: [0],
-  deps: [],
-  depOffsets: [],
-  options: {
-    priority: 0,
-    retries: 0,
-    timeout: 0,
-    workers: null,
-    allowOtherWorkers: false,
-    resources: null
-  },
-  fifoTimeout: 0,
-  wants: [],
-  again: 'last'
-};
 
 /** All tasks, inputs before what needs them. */
 function inOrder(state: SchedulerState): Task[] {

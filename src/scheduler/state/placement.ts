@@ -73,7 +73,7 @@ function workerWithRoom(state: SchedulerState, task: Task): WorkerRecord | null 
   const { duration } = task.group.prefix;
   const short = duration >= 0 && duration < PREFETCH_MS;
   const ahead = short
-    ? Math.min(PREFETCH_TASKS, Math.floor(PREFETCH_MS / Math.max(duration, 0.001)))
+    ? Math.min(PREFETCH_TASKS, Math.ceil(PREFETCH_MS / Math.max(duration, 0.001)))
     : 0;
   let chosen: WorkerRecord | null = null;
   let load = Infinity;
@@ -94,7 +94,10 @@ function workerWithRoom(state: SchedulerState, task: Task): WorkerRecord | null 
 /** `ahead`: tasks of this kind that each thread may be given for being short. */
 function hasRoom(state: SchedulerState, worker: WorkerRecord, task: Task, ahead: number): boolean {
   const threads = worker.facts.nthreads;
-  const slots = Math.max(1, Math.ceil(state.options.workerSaturation * threads), threads * ahead);
+  // With several clients the worker needs one of each at hand to choose whose turn it is.
+  const least = state.queued.clients > 1 ? threads + 1 : 1;
+  const asked = Math.ceil(state.options.workerSaturation * threads);
+  const slots = Math.max(least, asked, threads * ahead);
   return slots > (worker.load.get(task.demands.owner) ?? 0);
 }
 

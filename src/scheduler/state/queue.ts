@@ -19,6 +19,11 @@ export class TaskQueue {
   count = 0;
   private entries = 0;
 
+  /** Clients that may have tasks here. */
+  get clients(): number {
+    return this.heaps.size;
+  }
+
   push(task: Task): void {
     const { owner } = task.demands;
     let heap = this.heaps.get(owner);

@@ -15,16 +15,16 @@
  *   not named is let go of.
  */
 import { Share } from '../../base/fair.ts';
-import { smallAdd } from '../../base/small-set.ts';
+import { smallAdd, smallList } from '../../base/small-set.ts';
 import type { ErrorRecord } from '../../protocol/messages.ts';
 import { bind, pseudoClient, removePseudoClient, tellState, unbind } from './clients.ts';
-import type { ClientRecord } from './clients.ts';
+import type { Binding, ClientRecord } from './clients.ts';
 import { lostAtRestartRecord, lostRecord } from './failures.ts';
 import type { SchedulerState } from './state.ts';
 import { TaskGroup, isActive } from './tasks.ts';
 import type { Demands, Task, TaskSpec } from './tasks.ts';
 import { addReplica } from './replicas.ts';
-import { failWith, recommend } from './transitions.ts';
+import { failWith, letGo, recommend } from './transitions.ts';
 import type { WorkerRecord } from './workers.ts';
 
 /** The client in whose name values are kept that nobody has asked for yet. */
@@ -79,6 +79,8 @@ export class Recovery {
 export interface Return {
   readonly cids: Set<number>;
   readonly functions: Set<number>;
+  /** What it wants no more: let go of at the end, since a later graph may need it. */
+  readonly unwanted: Set<Binding>;
   /** Tasks of its graphs so far, to be started together, and those that are known to have failed. */
   readonly tasks: Set<Task>;
   readonly failures: Map<Task, ErrorRecord>;
@@ -290,6 +292,7 @@ export function startReturn(client: ClientRecord): void {
   client.returning = {
     cids: new Set(client.bindings.keys()),
     functions: new Set(client.functions.keys()),
+    unwanted: new Set(),
     // Its link may have broken a second time in the middle of its return.
     tasks: client.returning?.tasks ?? new Set(),
     failures: client.returning?.failures ?? new Map<Task, ErrorRecord>()
@@ -309,8 +312,12 @@ export function rebind(
   const old = client.bindings.get(cid);
   if (old !== undefined && old.task !== task) unbind(state, old);
   if (old?.task === task) {
-    if (old.wanted !== wanted) task.wants += wanted ? 1 : -1;
-    old.wanted = wanted;
+    if (!wanted) client.returning?.unwanted.add(old);
+    else {
+      client.returning?.unwanted.delete(old);
+      if (!old.wanted) task.wants++;
+      old.wanted = true;
+    }
   } else bind(client, cid, task, wanted);
   if (!wanted) return;
   // It may think it finished: then it hears that it is not, any more.
@@ -330,6 +337,7 @@ export function continueReturn(
   client.returning ??= {
     cids: new Set(),
     functions: new Set(),
+    unwanted: new Set(),
     tasks: new Set(),
     failures: new Map()
   };
@@ -345,6 +353,13 @@ function endReturn(state: SchedulerState, client: ClientRecord, back: Return): v
   for (const cid of [...back.cids].reverse()) {
     const binding = client.bindings.get(cid);
     if (binding !== undefined) unbind(state, binding);
+  }
+  for (const binding of back.unwanted) {
+    const { task } = binding;
+    if (client.bindings.get(binding.cid) !== binding || !binding.wanted) continue;
+    binding.wanted = false;
+    task.wants--;
+    if (!task.needed) letGo(state, task);
   }
   for (const number of back.functions) {
     const fn = client.functions.get(number);
@@ -363,12 +378,22 @@ export function settleGraph(
   // Reverse: recommendations are worked off last in, first out.
   for (let i = tasks.length - 1; i >= 0; i--) {
     const task = tasks[i] as Task;
-    if (task.state !== 'released') continue;
     const failure = failures.get(task);
+    // Reported lost while only its name was known; now it can be made.
+    if (task.state === 'erred' && failure === undefined && canBeMade(task)) {
+      for (const { wanted, client, cid } of smallList(task.bindings))
+        if (wanted) state.outbox.lost(client, cid);
+      recommend(state, task, 'waiting');
+    }
+    if (task.state !== 'released') continue;
     if (failure !== undefined && task.needed) failWith(state, task, failure);
     else if (task.wants > 0) recommend(state, task, 'waiting');
     else if (task.dependents === null) recommend(state, task, 'forgotten');
   }
+}
+
+function canBeMade({ fn, error, key }: Task): boolean {
+  return fn !== null && error?.code === 'LOST_DATA' && error.blame === key;
 }
 
 /** A returning client is gone for good: what its graphs left half done is let go of. */

@@ -46,7 +46,7 @@ import type { Network, WorkerFacts, WorkerRecord } from './workers.ts';
 
 export interface SchedulerOptions {
   cluster: { id: string; name: string; kind: string };
-  /** Tasks a thread before root tasks wait in the queue. Default 1.1. */
+  /** Tasks a thread before root tasks wait in the queue. Default 1. */
   workerSaturation: number;
   /** Deaths of workers that were executing a task which it survives. Default 3. */
   allowedFailures: number;
@@ -69,7 +69,7 @@ export interface SchedulerOptions {
 }
 
 export const DEFAULT_OPTIONS: Omit<SchedulerOptions, 'cluster' | 'epoch'> = {
-  workerSaturation: 1.1,
+  workerSaturation: 1,
   allowedFailures: 3,
   noWorkersTimeout: 0,
   stealInterval: 1000,

@@ -22,6 +22,8 @@ type Transition = (state: SchedulerState, task: Task) => void;
 
 /** Asks for a transition; worked off by `runTransitions`. */
 export function recommend(state: SchedulerState, task: Task, finish: TaskState): void {
+  // Its value has come: whatever else was to become of it is decided once it is there.
+  if (task.recommended === 'memory') return;
   if (task.recommended === null) state.recommended.push(task);
   task.recommended = finish;
 }

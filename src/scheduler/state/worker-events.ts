@@ -13,7 +13,7 @@ import type {
   WorkerToScheduler
 } from '../../protocol/messages.ts';
 import { killedRecord } from './failures.ts';
-import { markLongRunning, validWorkers } from './placement.ts';
+import { exceedsEveryWorker, markLongRunning, validWorkers } from './placement.ts';
 import { adopt, awaitValue, giveUpAwaited } from './recovery.ts';
 import type { HeldValues } from './recovery.ts';
 import { addReplica, arrivalFailed, removeReplica, replicaCame } from './replicas.ts';
@@ -100,7 +100,9 @@ export function setRunning(state: SchedulerState, worker: WorkerRecord, running:
   // It takes its share of what others have at the next tick.
   state.stealing.balancedAt = -Infinity;
   for (const task of [...state.unrunnable.keys()].reverse()) {
-    if (validWorkers(state, task).length > 0) recommend(state, task, 'processing');
+    const canRun = validWorkers(state, task).length > 0;
+    // One that is too large for all of them fails; it has waited for somebody to compare it with.
+    if (canRun || exceedsEveryWorker(state, task) !== null) recommend(state, task, 'processing');
   }
   workersCame(state);
 }

@@ -15,7 +15,7 @@ import type { Serialized } from '../../serialize/value.ts';
 import { GarbageCollector } from '../garbage.ts';
 import { ownFailure, userFailure } from './failure.ts';
 import { LiveValues } from './live.ts';
-import { BEGUN } from './messages.ts';
+import { BEGUN, TASK_ROW } from './messages.ts';
 import type {
   DropBatch,
   FromThread,
@@ -29,9 +29,11 @@ import { Results } from './results.ts';
 import { RunningTask, Turns } from './turns.ts';
 
 /** Results are sent when so many have gathered, or after so many ms, or so many bytes. */
-const BATCH = 32;
+const BATCH = 128;
 const BATCH_MS = 2;
 const BATCH_BYTES = 4 * 1024 * 1024;
+/** ms without a task after which it is noted that none runs. */
+const REST_MS = 5;
 /** Results of fewer bytes are decoded again when needed: that is cheaper than keeping track. */
 const LIVE_FROM_BYTES = 1024;
 
@@ -77,6 +79,7 @@ export class ExecutorLoop {
   /** Bytes of inputs and results since garbage was collected. */
   private passed = 0;
   private readonly turns: Turns;
+  private resting: NodeJS.Timeout | null = null;
 
   constructor(setup: ThreadSetup, port: MessagePort) {
     this.setup = setup;
@@ -140,31 +143,36 @@ export class ExecutorLoop {
 
   /** Puts tasks in the queue with their inputs, which later drops and evictions cannot take away. */
   private accept(batch: TaskBatch): void {
-    for (const sent of batch.functions) this.blobs.set(sent.fn, sent);
+    for (const sent of batch.functions ?? []) this.blobs.set(sent.fn, sent);
     const sent = new Map<number, Undecoded>();
-    for (const value of batch.values) {
+    for (const value of batch.values ?? []) {
       const input = new Undecoded(value);
       sent.set(value.tid, input);
       this.live.put(value.tid, input, input.nbytes);
     }
     const lacking: number[] = [];
-    for (let i = 0; i < batch.seqs.length; i++) {
-      const inputs = this.inputsOf(batch.deps[i] ?? null, sent);
-      if (inputs === null) {
-        lacking.push(batch.seqs[i] as number);
-        continue;
+    const { rows, keys, deps, args } = batch;
+    let from = 0;
+    for (let i = 0; i < keys.length; i++) {
+      const row = i * TASK_ROW;
+      const seq = rows[row] as number;
+      const to = rows[row + 6] as number;
+      const inputs = this.inputsOf(deps[i] ?? null, sent);
+      if (inputs === null) lacking.push(seq);
+      else {
+        this.queue.push({
+          seq,
+          cell: rows[row + 1] as number,
+          tid: rows[row + 2] as number,
+          runId: rows[row + 3] as number,
+          key: keys[i] as string,
+          fn: rows[row + 4] as number,
+          args: args.subarray(from, to),
+          inputs,
+          announce: rows[row + 5] === 1
+        });
       }
-      this.queue.push({
-        seq: batch.seqs[i] as number,
-        cell: batch.cells[i] as number,
-        tid: batch.tids[i] as number,
-        runId: batch.runIds[i] as number,
-        key: batch.keys[i] as string,
-        fn: batch.fns[i] as number,
-        args: batch.args.subarray(batch.argOffsets[i], batch.argOffsets[i + 1]),
-        inputs,
-        announce: batch.announce[i] === 1
-      });
+      from = to;
     }
     if (lacking.length > 0) this.send({ op: 'lacking', seqs: lacking });
   }
@@ -209,9 +217,20 @@ export class ExecutorLoop {
       // Else a thread that is always busy would never hear what they wait for.
       if (turns.anyAway) await new Promise(resolve => setImmediate(resolve));
     }
-    // While it had more to run, the next task's note was written over the last one's.
-    if (!turns.anyAway) this.words?.rest();
     this.running = false;
+    this.restSoon();
+  }
+
+  /**
+   * Notes that nothing runs, if that is still so then: a thread that gets one quick task after the
+   * other would write twice for each.
+   */
+  private restSoon(): void {
+    if (this.words === null) return;
+    this.resting ??= setTimeout(() => {
+      this.resting = null;
+      if (!this.running && !this.turns.anyAway) this.words?.rest();
+    }, REST_MS);
   }
 
   /** The next task; before giving up, what has come meanwhile is looked at. */
@@ -314,7 +333,7 @@ export class ExecutorLoop {
     // The loop is not waiting for one that is away.
     if (running.away) this.flush();
     this.turns.end(running);
-    if (!this.running && !this.turns.anyAway) this.words?.rest();
+    this.restSoon();
   }
 
   /** Function and arguments; a promise when modules must be imported first. */

@@ -1,6 +1,7 @@
 /**
- * What the control thread and an executor thread say to each other. Batches of columns; all small
- * arguments and results of a batch lie in one buffer that is handed over, not copied.
+ * What the control thread and an executor thread say to each other, in batches. All numbers of a
+ * batch lie in one list, row after row, all small arguments and results in one buffer, and what is
+ * empty is left out: of a message with a single task most of the cost is its fields.
  *
  * Every task that is handed over has a sequence number and a cell of shared memory that holds it
  * while the task has not begun. Whoever replaces the number first has it: the thread (BEGUN) to run
@@ -9,6 +10,12 @@
 import type { TaskWorker } from '../../base/task-context.ts';
 import type { Language } from '../../protocol/messages.ts';
 import type { Family } from '../../serialize/value.ts';
+
+/** Numbers of a task, and of a result, in `rows`. */
+export const TASK_ROW = 7;
+export const RESULT_ROW = 6;
+/** Buffers of fewer bytes are copied into a message: that is cheaper than handing them over. */
+export const HAND_OVER_FROM = 4096;
 
 export const BEGUN = -1;
 export const TAKEN = -2;
@@ -50,21 +57,15 @@ export interface SentFunction {
 /** To the thread. */
 export interface TaskBatch {
   op: 'tasks';
-  functions: SentFunction[];
-  values: SentValue[];
-  seqs: number[];
-  cells: number[];
-  tids: number[];
-  runIds: number[];
+  /** Of each task `TASK_ROW` numbers: seq, cell, tid, runId, fn, 1 to say when it begins, end of its arguments. */
+  rows: number[];
   keys: string[];
-  fns: number[];
   /** Dependencies of each task, in the order its arguments refer to them; null = none. */
   deps: (number[] | null)[];
-  /** 1: say when it begins. */
-  announce: number[];
   /** Arguments of all tasks (packFrames), one after the other. */
   args: Uint8Array;
-  argOffsets: number[];
+  functions?: SentFunction[];
+  values?: SentValue[];
 }
 /** Values and functions that nobody will ask for again. */
 export interface DropBatch {
@@ -89,27 +90,20 @@ export interface Failure {
 /** From the thread: what has ended since the last batch. */
 export interface ResultBatch {
   op: 'results';
-  seqs: number[];
-  starts: number[];
-  durations: number[];
-  nbytes: number[];
+  /**
+   * Of each result `RESULT_ROW` numbers: seq, start, duration, bytes, how many frames (0 = it failed,
+   * see failures), 1 if the value is live in this thread.
+   */
+  rows: number[];
   types: string[];
   families: Family[];
-  /** How many frames each value has; 0 = it failed, see failures. */
-  counts: number[];
   /** Lengths of all frames; a frame is the next part of `small`, or if negative the next of `large`. */
   lengths: number[];
   small: Uint8Array;
-  large: Uint8Array[];
-  /** 1: the value is live in this thread. */
-  live: number[];
-  failures: Failure[];
+  large?: Uint8Array[];
+  failures?: Failure[];
   /** Values that are live no more. */
-  evicted: number[];
-  /** Of a Python executor: the frames of each value, instead of columns. */
-  values?: Uint8Array[][];
-  /** Of a Python executor: 1: the value is live there and nowhere else. */
-  owned?: number[];
+  evicted?: number[];
 }
 /** A task that asked for it begins. */
 export interface BeganMessage {

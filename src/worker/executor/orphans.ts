@@ -9,7 +9,8 @@ import { LIMITS } from '../../protocol/limits.ts';
 import { packFrames } from '../../serialize/value.ts';
 import { MemoryStore } from '../store.ts';
 import type { StoredValue, ValueStore } from '../store.ts';
-import type { ExecutorPool, PoolEvents, TaskToRun } from './pool.ts';
+import type { PoolEvents, TaskToRun } from './pool-options.ts';
+import type { ExecutorPool } from './pool.ts';
 
 /** What came of an execution; neither value nor error: its thread was lost over another task. */
 export interface Outcome {
@@ -92,7 +93,7 @@ export class Orphans {
 
   /** Gives the execution of this key, or what came of it, to the task; false when there is none. */
   claim(task: TaskToRun, events: PoolEvents, store: ValueStore): boolean {
-    const orphan = this.byKey.get(task.key);
+    const orphan = this.byKey.size === 0 ? undefined : this.byKey.get(task.key);
     if (orphan === undefined || orphan.claim !== null) return false;
     orphan.claim = { task, events, store };
     if (orphan.outcome !== null) this.deliver(orphan, orphan.outcome);

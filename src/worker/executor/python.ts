@@ -27,6 +27,7 @@ import type {
 } from './messages.ts';
 import { LinkReader, sendMessage } from './python-link.ts';
 import type { LinkMessage } from './python-link.ts';
+import type { Result } from './results.ts';
 import type { ThreadStack } from './stacks.ts';
 
 /** ms in which a process answers whether a task has begun; else it holds its interpreter. */
@@ -63,7 +64,9 @@ export interface PythonSetup {
 export interface PythonOwner {
   /** For what tasks ask of their executor; asked for when the first come. */
   context(): ThreadSetup['context'];
-  receive(executor: PythonExecutor, message: FromThread): void;
+  receive(executor: PythonExecutor, message: Exclude<FromThread, ResultBatch>): void;
+  /** What has ended since the last ones, and values that are live no more. */
+  onResults(executor: PythonExecutor, results: readonly Result[], evicted: readonly number[]): void;
   onReady(packages: Record<string, string>): void;
   died(executor: PythonExecutor, death: Death): void;
 }
@@ -74,6 +77,9 @@ export interface PythonOptions {
   setup: PythonSetup;
   owner: PythonOwner;
 }
+
+/** As `live` of a row: it is live there and nowhere else. */
+const OWNED = 2;
 
 type Row = [
   seq: number,
@@ -392,8 +398,12 @@ export class PythonExecutor implements Executor, LiveHolder {
     child.once('close', (code, signal) => this.died(code, signal));
   }
 
-  private tell(message: FromThread): void {
+  private tell(message: Exclude<FromThread, ResultBatch>): void {
     if (!this.over) this.owner.receive(this, message);
+  }
+
+  private tellResults(results: readonly Result[], evicted: readonly number[]): void {
+    if (!this.over) this.owner.onResults(this, results, evicted);
   }
 
   private heard(message: LinkMessage): void {
@@ -412,25 +422,25 @@ export class PythonExecutor implements Executor, LiveHolder {
         return this.answered(head['id'] as number, message);
       default:
         // began, lacking, seceded, rejoined, reschedule, log: as threads say them.
-        return this.tell(head as unknown as FromThread);
+        return this.tell(head as unknown as Exclude<FromThread, ResultBatch>);
     }
   }
 
   private results({ head, frames }: LinkMessage): void {
     const rows = head['rows'] as Row[];
     const failures = head['failures'] as Failure[];
-    const batch = emptyBatch(head['evicted'] as number[]);
+    const results: Result[] = [];
     let at = 0;
     let failed = 0;
     for (const row of rows) {
       const count = Math.max(0, row[6]);
       const own = frames.slice(at, (at += count));
-      const failure = row[6] < 0 ? failures[failed++] : undefined;
+      const failure = row[6] < 0 ? (failures[failed++] ?? null) : null;
       const files = row[8];
       if (files?.some(file => file !== null) === true) void this.resultFromFiles(row, own, files);
-      else addRow(batch, row, own, failure);
+      else results.push(resultOf(row, own, failure));
     }
-    this.tell(batch);
+    this.tellResults(results, head['evicted'] as number[]);
   }
 
   private async resultFromFiles(
@@ -438,16 +448,16 @@ export class PythonExecutor implements Executor, LiveHolder {
     own: Uint8Array[],
     files: (string | null)[]
   ): Promise<void> {
-    const batch = emptyBatch([]);
+    let result: Result;
     try {
-      addRow(batch, row, await readFrames(own, files), undefined);
+      result = resultOf(row, await readFrames(own, files), null);
     } catch (error) {
       const text = error instanceof Error ? error.message : String(error);
       const message = `SerializationError: the frames of its result could not be read: ${text}`;
       const failure = { code: 'SERIALIZATION', message, traceback: '', exception: null };
-      addRow(batch, row, [], failure);
+      result = resultOf(row, [], failure);
     }
-    this.tell(batch);
+    this.tellResults([result], []);
   }
 
   // ---------------------------------------------------------------- its end
@@ -539,43 +549,19 @@ async function readFrames(
   );
 }
 
-function addRow(
-  batch: ResultBatch & { values: Uint8Array[][]; owned: number[] },
-  row: Row,
-  frames: Uint8Array[],
-  failure: Failure | undefined
-): void {
+/** `failure`: it has failed; else it has succeeded, though it may have stayed without frames. */
+function resultOf(row: Row, frames: Uint8Array[], failure: Failure | null): Result {
   const [seq, start, duration, nbytes, type, family, , live] = row;
-  batch.seqs.push(seq);
-  batch.starts.push(start);
-  batch.durations.push(duration);
-  batch.nbytes.push(nbytes);
-  batch.types.push(type);
-  batch.families.push(family);
-  batch.values.push(frames);
-  batch.live.push(live > 0 ? 1 : 0);
-  batch.owned.push(live === 2 ? 1 : 0);
-  batch.counts.push(failure === undefined ? 1 : 0);
-  if (failure !== undefined) batch.failures.push(failure);
-}
-
-function emptyBatch(evicted: number[]): ResultBatch & { values: Uint8Array[][]; owned: number[] } {
   return {
-    op: 'results',
-    seqs: [],
-    starts: [],
-    durations: [],
-    nbytes: [],
-    types: [],
-    families: [],
-    counts: [],
-    lengths: [],
-    small: new Uint8Array(0),
-    large: [],
-    live: [],
-    failures: [],
-    evicted,
-    values: [],
-    owned: []
+    seq,
+    start,
+    duration,
+    nbytes,
+    type,
+    family,
+    frames,
+    live: live > 0,
+    owned: live === OWNED,
+    failure
   };
 }

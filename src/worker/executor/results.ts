@@ -2,7 +2,8 @@
  * Collects what ended in an executor thread until it is sent. Small frames are copied into one
  * buffer; large ones are handed over whole, without a copy.
  */
-import type { Serialized } from '../../serialize/value.ts';
+import type { Family, Serialized } from '../../serialize/value.ts';
+import { HAND_OVER_FROM, RESULT_ROW } from './messages.ts';
 import type { Failure, ResultBatch } from './messages.ts';
 
 /** Frames of at least this many bytes are handed over on their own. */
@@ -11,14 +12,15 @@ const FIRST_BUFFER = 8 * 1024;
 
 export class Results {
   private batch = emptyBatch();
+  private large: Uint8Array[] = [];
+  private failures: Failure[] = [];
   private buffer = new Uint8Array(FIRST_BUFFER);
   private used = 0;
-  private transfers: ArrayBuffer[] = [];
   /** Bytes waiting to be sent. */
   bytes = 0;
 
   get size(): number {
-    return this.batch.seqs.length;
+    return this.batch.types.length;
   }
 
   success(
@@ -30,40 +32,34 @@ export class Results {
     type: string,
     live: boolean
   ): void {
-    const { batch } = this;
-    batch.seqs.push(seq);
-    batch.starts.push(start);
-    batch.durations.push(duration);
-    batch.nbytes.push(nbytes);
-    batch.types.push(type);
-    batch.families.push(value.family);
-    batch.counts.push(value.frames.length);
-    batch.live.push(live ? 1 : 0);
+    const { rows, types, families } = this.batch;
+    rows.push(seq, start, duration, nbytes, value.frames.length, live ? 1 : 0);
+    types.push(type);
+    families.push(value.family);
     for (const frame of value.frames) this.addFrame(frame);
     this.bytes += nbytes;
   }
 
   failure(seq: number, start: number, duration: number, failure: Failure): void {
-    const { batch } = this;
-    batch.seqs.push(seq);
-    batch.starts.push(start);
-    batch.durations.push(duration);
-    batch.nbytes.push(0);
-    batch.types.push('');
-    batch.families.push('plain');
-    batch.counts.push(0);
-    batch.live.push(0);
-    batch.failures.push(failure);
+    const { rows, types, families } = this.batch;
+    rows.push(seq, start, duration, 0, 0, 0);
+    types.push('');
+    families.push('plain');
+    this.failures.push(failure);
   }
 
   /** The batch and what is to be handed over with it. */
   take(evicted: number[]): { batch: ResultBatch; transfers: ArrayBuffer[] } {
-    const { batch, transfers } = this;
-    batch.evicted = evicted;
+    const { batch, large, failures } = this;
+    const transfers = large.map(frame => frame.buffer as ArrayBuffer);
     batch.small = this.buffer.slice(0, this.used);
-    transfers.push(batch.small.buffer as ArrayBuffer);
+    if (this.used >= HAND_OVER_FROM) transfers.push(batch.small.buffer as ArrayBuffer);
+    if (large.length > 0) batch.large = large;
+    if (failures.length > 0) batch.failures = failures;
+    if (evicted.length > 0) batch.evicted = evicted;
     this.batch = emptyBatch();
-    this.transfers = [];
+    this.large = [];
+    this.failures = [];
     this.used = 0;
     this.bytes = 0;
     return { batch, transfers };
@@ -73,10 +69,8 @@ export class Results {
     const { batch } = this;
     if (frame.length >= LARGE) {
       const whole = frame.byteLength === frame.buffer.byteLength ? frame : frame.slice();
-      const plain = new Uint8Array(whole.buffer, whole.byteOffset, whole.byteLength);
       batch.lengths.push(-frame.length);
-      batch.large.push(plain);
-      this.transfers.push(plain.buffer as ArrayBuffer);
+      this.large.push(new Uint8Array(whole.buffer, whole.byteOffset, whole.byteLength));
       return;
     }
     if (this.used + frame.length > this.buffer.length) {
@@ -93,39 +87,61 @@ export class Results {
 function emptyBatch(): ResultBatch {
   return {
     op: 'results',
-    seqs: [],
-    starts: [],
-    durations: [],
-    nbytes: [],
+    rows: [],
     types: [],
     families: [],
-    counts: [],
     lengths: [],
-    small: new Uint8Array(0),
-    large: [],
-    live: [],
-    failures: [],
-    evicted: []
+    small: new Uint8Array(0)
   };
 }
 
-/** The frames of each value of a batch, in order. */
-export function framesOf(batch: ResultBatch): Uint8Array[][] {
-  const values: Uint8Array[][] = [];
+/** One result, of a thread's batch or of a Python process. */
+export interface Result {
+  seq: number;
+  start: number;
+  duration: number;
+  nbytes: number;
+  type: string;
+  family: Family;
+  frames: Uint8Array[];
+  live: boolean;
+  /** It is live there and nowhere else: `frames` is empty. */
+  owned: boolean;
+  /** null: it succeeded. */
+  failure: Failure | null;
+}
+
+/** What a thread's batch tells. */
+export function resultsOf(batch: ResultBatch): Result[] {
+  const { rows, types, families, lengths, small, large, failures } = batch;
+  const results: Result[] = [];
   let at = 0;
-  let large = 0;
-  let next = 0;
-  for (const count of batch.counts) {
+  let nextLarge = 0;
+  let nextLength = 0;
+  let nextFailure = 0;
+  for (let row = 0; row < rows.length; row += RESULT_ROW) {
+    const count = rows[row + 4] as number;
     const frames: Uint8Array[] = [];
     for (let i = 0; i < count; i++) {
-      const length = batch.lengths[next++] as number;
-      if (length < 0) frames.push(batch.large[large++] as Uint8Array);
+      const length = lengths[nextLength++] as number;
+      if (length < 0) frames.push(large?.[nextLarge++] as Uint8Array);
       else {
-        frames.push(batch.small.subarray(at, at + length));
+        frames.push(small.subarray(at, at + length));
         at += length;
       }
     }
-    values.push(frames);
+    results.push({
+      seq: rows[row] as number,
+      start: rows[row + 1] as number,
+      duration: rows[row + 2] as number,
+      nbytes: rows[row + 3] as number,
+      type: types[results.length] as string,
+      family: families[results.length] as Family,
+      frames,
+      live: rows[row + 5] === 1,
+      owned: false,
+      failure: count === 0 ? (failures?.[nextFailure++] ?? null) : null
+    });
   }
-  return values;
+  return results;
 }

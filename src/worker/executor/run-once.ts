@@ -5,7 +5,7 @@
 import type { ErrorRecord } from '../../protocol/messages.ts';
 import { packFrames } from '../../serialize/value.ts';
 import type { FromThread, ThreadSetup } from './messages.ts';
-import { framesOf } from './results.ts';
+import { resultsOf } from './results.ts';
 import { ExecutorThread } from './thread.ts';
 import type { Death } from './executor.ts';
 
@@ -50,10 +50,10 @@ export function runOnce(options: RunOptions): Promise<Uint8Array | { error: Erro
       onMessage: (_thread, message: FromThread) => {
         if (message.op === 'log') options.onLog(message.level, message.key, message.text);
         if (message.op !== 'results') return;
-        const [failure] = message.failures;
-        if (failure !== undefined) return fail(failure);
-        const family = message.families[0] ?? 'plain';
-        end(packFrames({ family, frames: framesOf(message)[0] ?? [] }));
+        const [result] = resultsOf(message);
+        if (result === undefined) return;
+        if (result.failure === null) end(packFrames(result));
+        else fail(result.failure);
       },
       onDeath: (_thread, death: Death) =>
         fail({

@@ -3,12 +3,20 @@
  * and its life. It is made anew by its pool when it has died.
  */
 import { resourceLimits as ownLimits, Worker } from 'node:worker_threads';
-import { BEGUN, TAKEN } from './messages.ts';
+import type { Serialized } from '../../serialize/value.ts';
 import type { Death, Executor, Handed } from './executor.ts';
-import type { FromThread, SentFunction, SentValue, ThreadSetup, ToThread } from './messages.ts';
+import { BEGUN, HAND_OVER_FROM, TAKEN } from './messages.ts';
+import type {
+  FromThread,
+  SentFunction,
+  SentValue,
+  TaskBatch,
+  ThreadSetup,
+  ToThread
+} from './messages.ts';
 
 /** Frames of at least so many bytes must be copies of their own: their buffers are handed over. */
-export const HANDED_OVER = 16 * 1024;
+const HANDED_OVER = 16 * 1024;
 
 export interface ThreadOptions {
   lane: number;
@@ -122,33 +130,37 @@ export class ExecutorThread implements Executor {
     if (pending.length === 0) return;
     this.pending = [];
     let size = 0;
-    const argOffsets = [0];
-    for (const task of pending) argOffsets.push((size += task.args.length));
+    for (const task of pending) size += task.args.length;
     const args = new Uint8Array(size);
-    pending.forEach((task, i) => args.set(task.args, argOffsets[i]));
-    const message: ToThread = {
-      op: 'tasks',
-      functions: this.functions,
-      values: this.values,
-      seqs: pending.map(task => task.seq),
-      cells: pending.map(task => task.cell),
-      tids: pending.map(task => task.tid),
-      runIds: pending.map(task => task.runId),
-      keys: pending.map(task => task.key),
-      fns: pending.map(task => task.fn),
-      deps: pending.map(task => task.deps),
-      announce: pending.map(task => (task.announce ? 1 : 0)),
-      args,
-      argOffsets
-    };
-    const transfers: ArrayBuffer[] = [args.buffer];
-    for (const { frames } of this.values) {
-      for (const frame of frames) {
-        if (frame.byteLength >= HANDED_OVER) transfers.push(frame.buffer as ArrayBuffer);
-      }
+    const rows: number[] = [];
+    let end = 0;
+    for (const task of pending) {
+      args.set(task.args, end);
+      end += task.args.length;
+      const { seq, cell, tid, runId, fn, announce } = task;
+      rows.push(seq, cell, tid, runId, fn, announce ? 1 : 0, end);
     }
-    this.functions = [];
-    this.values = [];
+    const message: TaskBatch = {
+      op: 'tasks',
+      rows,
+      keys: pending.map(task => task.key),
+      deps: pending.map(task => task.deps),
+      args
+    };
+    const transfers: ArrayBuffer[] = size >= HAND_OVER_FROM ? [args.buffer] : [];
+    if (this.functions.length > 0) {
+      message.functions = this.functions;
+      this.functions = [];
+    }
+    if (this.values.length > 0) {
+      message.values = this.values;
+      for (const { frames } of this.values) {
+        for (const frame of frames) {
+          if (frame.byteLength >= HANDED_OVER) transfers.push(frame.buffer as ArrayBuffer);
+        }
+      }
+      this.values = [];
+    }
     this.worker.postMessage(message, transfers);
   }
 
@@ -237,4 +249,17 @@ export class ExecutorThread implements Executor {
       error
     });
   }
+}
+
+/**
+ * Frames that can be sent without a larger buffer that they are part of. Large ones are copied
+ * here and handed over: a message would take the same copy and another meanwhile.
+ */
+export function compact(value: Serialized): Serialized {
+  const frames = value.frames.map(frame =>
+    frame.byteLength >= HANDED_OVER || frame.byteLength * 2 < frame.buffer.byteLength
+      ? Uint8Array.from(frame)
+      : frame
+  );
+  return { family: value.family, frames };
 }

@@ -13,6 +13,8 @@ const IDLE_HEAPS = 64;
 
 export class FairHeap {
   private readonly heaps = new Map<Share, TaskHeap>();
+  /** The heap that was made last: the only one, mostly. */
+  private last = new TaskHeap();
   /** Told of what waits here; null: waiting here is not waiting to be served. */
   private readonly server: FairServer | null;
 
@@ -35,7 +37,7 @@ export class FairHeap {
     let heap = this.heaps.get(task.owner);
     if (heap === undefined) {
       if (this.heaps.size >= IDLE_HEAPS) this.dropEmpty();
-      this.heaps.set(task.owner, (heap = new TaskHeap()));
+      this.heaps.set(task.owner, (heap = this.last = new TaskHeap()));
     }
     if (heap.has(task)) return;
     heap.add(task);
@@ -49,6 +51,7 @@ export class FairHeap {
   }
 
   peek(): WorkerTask | undefined {
+    if (this.heaps.size === 1) return this.last.peek();
     let best: WorkerTask | undefined;
     for (const heap of this.heaps.values()) {
       const head = heap.peek();

@@ -18,65 +18,11 @@
  */
 import { formatBytes } from '../../base/bytes.ts';
 import { Held, Recency } from './held.ts';
-
-/** Parts of the limit; 0 switches a threshold off. */
-export interface MemorySettings {
-  /** Bytes; 0 = no limit: nothing is spilled and nobody pauses. */
-  memoryLimit: number;
-  /** Of the values. Default 0.6. */
-  target: number;
-  /** Of the process. Default 0.7. */
-  spill: number;
-  /** Of the process. Default 0.8. */
-  pause: number;
-  /** Bytes that files may take; 0 = as many as fit. */
-  maxSpill: number;
-}
-
-/** Dask's. */
-export const MEMORY_DEFAULTS: Omit<MemorySettings, 'memoryLimit'> = {
-  target: 0.6,
-  spill: 0.7,
-  pause: 0.8,
-  maxSpill: 0
-};
-
-export type MemoryEvent =
-  /** A value has come into memory. */
-  | { op: 'put'; tid: number; nbytes: number }
-  /** These are used: they must be, and stay, in memory until as many `unpin` have come. */
-  | { op: 'pin'; tids: readonly number[] }
-  | { op: 'unpin'; tids: readonly number[] }
-  /** Nobody needs them any more. */
-  | { op: 'drop'; tids: readonly number[] }
-  /** Resident bytes of the process. */
-  | { op: 'measured'; rss: number }
-  /** `nbytes` is the size of the file. */
-  | { op: 'spill-done'; file: number; nbytes: number }
-  /** There is no such file. */
-  | { op: 'spill-failed'; file: number; full: boolean; text: string }
-  | { op: 'read-done'; file: number }
-  | { op: 'read-failed'; file: number; text: string };
-
-export type MemoryInstruction =
-  /** Write the value to this file; answer spill-done or spill-failed. */
-  | { op: 'spill'; tid: number; file: number }
-  /** Read it from there; answer read-done or read-failed. */
-  | { op: 'read'; tid: number; file: number }
-  /** What was read is wanted still: it is in memory from now on. */
-  | { op: 'keep'; tid: number; file: number }
-  /** Its file holds it: let go of what is in memory. */
-  | { op: 'evict'; tid: number }
-  /** It could not be read back and is held no more. */
-  | { op: 'lost'; tid: number; text: string }
-  | { op: 'delete'; file: number }
-  | { op: 'collect-garbage' }
-  | { op: 'pause'; reason: string }
-  | { op: 'unpause' }
-  | { op: 'log'; level: 'info' | 'warn'; text: string };
+import { MEMORY_DEFAULTS } from './memory-events.ts';
+import type { MemoryEvent, MemoryInstruction, MemorySettings } from './memory-events.ts';
 
 /** Smaller values take more to keep track of than they give back. */
-const SMALLEST = 1024;
+export const SMALLEST = 1024;
 /** ms after which a disk that was full is tried again. */
 const RETRY_MS = 10_000;
 /** ms of that when a file has been deleted meanwhile. */
@@ -89,6 +35,7 @@ const PAUSE_LOG_MS = 10_000;
 
 const NOTHING: readonly MemoryInstruction[] = [];
 
+/** The memory of one worker. */
 export class MemoryState {
   private readonly settings: MemorySettings;
   private readonly held = new Map<number, Held>();

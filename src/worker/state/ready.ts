@@ -16,7 +16,8 @@ import { transition } from './transitions.ts';
 
 /** Tasks expected to take less than this many ms are handed over many at a time. */
 const SHORT_MS = 1;
-const SHORT_AHEAD = 64;
+/** Tasks that are handed over at once, at most, for each thread there is. */
+export const MOST_HANDED = 257;
 /** Tasks expected to take longer than this are handed over only to a free slot. */
 const LONG_MS = 50;
 /** Part of the memory limit that inputs may take when more is handed over than there are slots. */
@@ -58,7 +59,7 @@ function hasRoom(core: WorkerCore, task: WorkerTask, expected: number): boolean 
   const handed = core.executing.size;
   if (handed < nthreads) return true;
   if (task.timeout > 0 || task.resources !== null || expected > LONG_MS) return false;
-  const depth = expected < SHORT_MS ? 1 + SHORT_AHEAD : 2;
+  const depth = expected < SHORT_MS ? MOST_HANDED : 2;
   const { memoryLimit } = core.options;
   if (memoryLimit > 0 && task.deps.length > 0) {
     // Inputs of what is handed over must stay in memory, and be there twice.

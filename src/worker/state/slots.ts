@@ -46,8 +46,10 @@ export function endExecution(core: WorkerCore, task: WorkerTask, took: number): 
   leaveSlot(core, task, took);
   core.longRunning.delete(task);
   core.timed.delete(task);
-  for (const [name, amount] of Object.entries(task.resources ?? {})) {
-    core.available[name] = (core.available[name] ?? 0) + amount;
+  if (task.resources !== null) {
+    for (const [name, amount] of Object.entries(task.resources)) {
+      core.available[name] = (core.available[name] ?? 0) + amount;
+    }
   }
   task.done = true;
 }

@@ -269,8 +269,10 @@ function startExecuting(core: WorkerCore, task: WorkerTask): void {
   task.state = 'executing';
   task.execution = task.runId;
   core.executing.add(task);
-  for (const [name, amount] of Object.entries(task.resources ?? {})) {
-    core.available[name] = (core.available[name] ?? 0) - amount;
+  if (task.resources !== null) {
+    for (const [name, amount] of Object.entries(task.resources)) {
+      core.available[name] = (core.available[name] ?? 0) - amount;
+    }
   }
   core.push({ op: 'execute', tid: task.tid, runId: task.runId });
 }

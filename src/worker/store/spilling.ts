@@ -7,8 +7,8 @@
  * their buffers. So nobody may hold frames beyond the turn but who pinned or borrowed them.
  */
 import { rm } from 'node:fs/promises';
-import { MemoryState } from '../state/memory.ts';
-import type { MemoryEvent, MemoryInstruction, MemorySettings } from '../state/memory.ts';
+import { MemoryState, SMALLEST } from '../state/memory.ts';
+import type { MemoryEvent, MemoryInstruction, MemorySettings } from '../state/memory-events.ts';
 import type { StoredValue, ValueStore } from '../store.ts';
 import { readValue, writeValue } from './files.ts';
 import type { ProcessFolder } from '../../config/folder.ts';
@@ -62,6 +62,9 @@ export class SpillingStore implements ValueStore {
   private readonly folder: ProcessFolder;
   private readonly events: SpillingEvents;
   private readonly values = new Map<number, StoredValue>();
+  /** Those that are too small to be spilled: the state would have nothing to decide. */
+  private readonly small = new Map<number, StoredValue>();
+  private smallBytes = 0;
   /** Read, and not yet said to be wanted. */
   private readonly arrived = new Map<number, StoredValue>();
   private readonly waiting = new Map<number, (() => void)[]>();
@@ -79,7 +82,7 @@ export class SpillingStore implements ValueStore {
   }
 
   get nbytes(): number {
-    return this.state.memoryBytes + this.state.spilledBytes;
+    return this.state.memoryBytes + this.state.spilledBytes + this.smallBytes;
   }
 
   get spilled(): number {
@@ -91,7 +94,7 @@ export class SpillingStore implements ValueStore {
   }
 
   get size(): number {
-    return this.state.size;
+    return this.state.size + this.small.size;
   }
 
   /** Bytes of files. */
@@ -105,18 +108,25 @@ export class SpillingStore implements ValueStore {
   }
 
   has(tid: number): boolean {
-    return this.state.placeOf(tid) !== 'none';
+    return this.small.has(tid) || this.state.placeOf(tid) !== 'none';
   }
 
   sizeOf(tid: number): number {
-    return this.state.sizeOf(tid);
+    return this.small.get(tid)?.nbytes ?? this.state.sizeOf(tid);
   }
 
   get(tid: number): StoredValue | undefined {
-    return this.values.get(tid);
+    return this.small.get(tid) ?? this.values.get(tid);
   }
 
   put(tid: number, value: StoredValue): void {
+    const small = value.nbytes < SMALLEST;
+    if (this.small.has(tid) || (small && this.has(tid))) this.delete(tid);
+    if (small) {
+      this.small.set(tid, value);
+      this.smallBytes += value.nbytes;
+      return;
+    }
     this.letGo(tid);
     this.values.set(tid, value);
     this.tell({ op: 'put', tid, nbytes: value.nbytes });
@@ -124,6 +134,11 @@ export class SpillingStore implements ValueStore {
   }
 
   delete(tid: number): boolean {
+    const small = this.small.get(tid);
+    if (small !== undefined) {
+      this.smallBytes -= small.nbytes;
+      return this.small.delete(tid);
+    }
     if (!this.has(tid)) return false;
     this.letGo(tid);
     this.tell({ op: 'drop', tids: [tid] });
@@ -131,7 +146,8 @@ export class SpillingStore implements ValueStore {
     return true;
   }
 
-  pin(tids: readonly number[]): Promise<void> | null {
+  pin(all: readonly number[]): Promise<void> | null {
+    const tids = this.large(all);
     if (tids.length === 0) return null;
     this.tell({ op: 'pin', tids });
     const coming = tids.filter(tid => this.state.placeOf(tid) === 'moving');
@@ -149,12 +165,17 @@ export class SpillingStore implements ValueStore {
     });
   }
 
-  unpin(tids: readonly number[]): void {
+  unpin(all: readonly number[]): void {
+    const tids = this.large(all);
     if (tids.length > 0) this.tell({ op: 'unpin', tids });
   }
 
+  private large(tids: readonly number[]): readonly number[] {
+    return this.small.size === 0 ? tids : tids.filter(tid => !this.small.has(tid));
+  }
+
   lend(tid: number): StoredValue | undefined {
-    const value = this.values.get(tid);
+    const value = this.get(tid);
     if (value !== undefined) this.lent.set(value, (this.lent.get(value) ?? 0) + 1);
     return value;
   }

@@ -2,6 +2,7 @@
  * Prints the bytes of heap that a waiting task takes in the scheduler's state:
  * `node --expose-gc weigh.ts COUNT`. Keys are made as they come from a link, one string each.
  */
+import { NO_TASK_OPTIONS } from '../../../src/protocol/task-options.ts';
 import { DEFAULT_OPTIONS, SchedulerState } from '../../../src/scheduler/state/state.ts';
 
 const count = Number(process.argv[2]);
@@ -13,14 +14,6 @@ const state = new SchedulerState({
   streamLines: 100,
   cluster
 });
-const options = {
-  priority: 0,
-  retries: 0,
-  timeout: 0,
-  workers: null,
-  allowOtherWorkers: false,
-  resources: null
-};
 state.handle({ type: 'add-client', client: 'c', name: 'c' }, 0);
 const fn = {
   op: 'register-function',
@@ -42,7 +35,7 @@ function submit(first: number, size: number, deps: number[], depOffsets: number[
     argOffsets: Array.from({ length: size + 1 }, (_, i) => 16 * i),
     deps,
     depOffsets,
-    options,
+    options: NO_TASK_OPTIONS,
     fifoTimeout: 100,
     wants: 'all' as const
   };

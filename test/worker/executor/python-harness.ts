@@ -128,7 +128,7 @@ export class PythonHarness {
   }
 
   async start(): Promise<this> {
-    const started = await this.pool.startPython();
+    const started = await this.pool.python.start();
     if (!('packages' in started)) throw new Error(started.reason);
     this.version = started.packages['python'] ?? '';
     return this;

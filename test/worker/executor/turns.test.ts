@@ -1,5 +1,6 @@
 /** Tasks that leave their slot, beside others in one thread. */
 import { afterEach, expect, test } from 'vitest';
+import { MemoryStore } from '../../../src/worker/store.ts';
 import { Harness } from './harness.ts';
 
 const open: Harness[] = [];
@@ -51,6 +52,27 @@ test('a task that secedes lets others run in its thread, and ends beside them', 
   await h.value(opens, 'a');
   expect(await long.done).toMatchObject({ kind: 'value', value: `key-${long.tid}` });
   expect(h.pool.running()).toEqual([]);
+});
+
+test('a task that is away goes on when its pool retires', async () => {
+  const h = harness();
+  const slow = async (): Promise<string> => {
+    const place = Symbol.for('taskloom.executor');
+    (globalThis as unknown as Record<symbol, Context>)[place]!.current().secede();
+    await new Promise(resolve => setTimeout(resolve, 300));
+    return 'done';
+  };
+  const { tid } = h.hand(await h.define(slow));
+  h.pool.flush();
+  while (h.seceded.length === 0) await new Promise(resolve => setTimeout(resolve, 1));
+  const ended = new Promise<number[]>((resolve, reject) => {
+    const none = (): void => reject(new Error('it ended in another way'));
+    h.pool.retire(new MemoryStore(), {
+      onSuccess: event => resolve(event.tids),
+      ...{ onFailure: none, onReturned: none, onReschedule: none, onKilled: none }
+    });
+  });
+  expect(await ended).toEqual([tid]);
 });
 
 test('any number of tasks may be away', async () => {

@@ -6,7 +6,7 @@ import type {
   MemoryEvent,
   MemoryInstruction,
   MemorySettings
-} from '../../../src/worker/state/memory.ts';
+} from '../../../src/worker/state/memory-events.ts';
 
 const MIB = 2 ** 20;
 

@@ -4,6 +4,7 @@
  */
 import { describe, expect, test } from 'vitest';
 import type { ErrorRecord, WorkerToScheduler } from '../../../src/protocol/messages.ts';
+import { MOST_HANDED } from '../../../src/worker/state/ready.ts';
 import type { Instruction, WorkerEvent } from '../../../src/worker/state/state.ts';
 import { transitionPairs } from '../../../src/worker/state/transitions.ts';
 import { compute, Driver, failure, free, gathered, success } from './driver.ts';
@@ -103,10 +104,10 @@ describe('what runs next', () => {
 
   test('short tasks are handed over ahead once their function is known to be short', () => {
     const d = new Driver();
-    const many = Array.from({ length: 200 }, (_, i) => ({ tid: i + 1 }));
+    const many = Array.from({ length: 400 }, (_, i) => ({ tid: i + 1 }));
     expect(d.lines(compute(...many))).toEqual(['execute 1']);
     const handed = d.do(success(1, 1, 0.05)).filter(one => one.op === 'execute');
-    expect(handed.length).toBe(65);
+    expect(handed.length).toBe(MOST_HANDED);
     // One of 10 ms: one ahead; one that is long: none.
     const other = new Driver();
     other.do(compute(...many));

@@ -71,8 +71,6 @@ def test_cluster_forgets_the_futures_of_a_restarted_kernel(cluster: dict, start:
     assert "3 done, one runs" in again.stdout, again.stderr
 
 
-def test_python_names_that_do_not_exist_say_what_does() -> None:
-    with pytest.raises(ImportError, match=r"kernel 'TypeScript \(Taskloom\)'"):
-        from taskloom import Client  # noqa: F401
+def test_a_name_that_the_package_lacks_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         taskloom.nothing  # noqa: B018

@@ -6,7 +6,7 @@
  */
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
-import type { AddressInfo, Socket } from 'node:net';
+import type { AddressInfo, Server as NetServer, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { WebSocketServer } from 'ws';
 import type { WebSocket } from 'ws';
@@ -15,6 +15,7 @@ import { LIMITS } from '../protocol/limits.ts';
 import { readJson } from './body.ts';
 import { DATA_PROTOCOL, serveData } from './data.ts';
 import type { DataHandler } from './data.ts';
+import { listenOnThisHost } from './same-host.ts';
 
 /** A fresh token: 256 random bits. */
 export function createToken(): string {
@@ -35,6 +36,8 @@ export interface ServerOptions {
   token: string;
   /** Allow a bind beyond loopback without encryption. */
   insecure?: boolean;
+  /** Processes of this machine have a shorter way to it, see same-host.ts. */
+  sameHost?: boolean;
 }
 
 export interface HttpAnswer {
@@ -88,6 +91,7 @@ export class CommServer {
     { viewer: boolean; open: (socket: WebSocket, peer: string) => void }
   >();
   private readonly open = new Set<Duplex>();
+  private local: NetServer | null = null;
   private dataHandler: DataHandler | null = null;
   /** What is answered (with status 401) to a browser that asks for `/` without a token. */
   loginPage: string | null = null;
@@ -153,7 +157,12 @@ export class CommServer {
       });
       this.server.listen({ host, port: this.options.port ?? 0, backlog: 2048 }, resolve);
     });
-    return `http://${host.includes(':') ? `[${host}]` : host}:${(this.server.address() as AddressInfo).port}`;
+    const { port } = this.server.address() as AddressInfo;
+    if (this.options.sameHost === true) {
+      const open = (socket: Socket): unknown => this.server.emit('connection', socket);
+      this.local = await listenOnThisHost(host, port, open);
+    }
+    return `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
   }
 
   /** Ends the port and all that is open on it. */
@@ -161,6 +170,8 @@ export class CommServer {
     for (const sockets of [this.sockets, this.viewers]) {
       for (const socket of sockets.clients) socket.terminate();
     }
+    // First of all: who gets the port next makes a file of the same name.
+    this.local?.close();
     const closed = new Promise<void>(resolve => this.server.close(() => resolve()));
     this.server.closeAllConnections();
     for (const socket of this.open) socket.destroy();
@@ -245,7 +256,8 @@ export class CommServer {
       return;
     }
     (socket as Socket).setNoDelay(true);
-    const peer = `${request.socket.remoteAddress ?? '?'}:${request.socket.remotePort ?? 0}`;
+    const { remoteAddress, remotePort } = request.socket;
+    const peer = remoteAddress === undefined ? 'this host' : `${remoteAddress}:${remotePort}`;
     (link.viewer ? this.viewers : this.sockets).handleUpgrade(request, socket, head, ws =>
       link.open(ws, peer)
     );

@@ -18,6 +18,7 @@ import { TurnBatch } from './connection.ts';
 import type { CloseReason, Connection, ConnectionHandlers } from './connection.ts';
 import { keepAlive } from './keep-alive.ts';
 import type { KeepAliveOptions } from './keep-alive.ts';
+import { connectOnThisHost } from './same-host.ts';
 
 type Message = { op: string };
 
@@ -135,10 +136,11 @@ export interface DialOptions {
 }
 
 /** Opens a link. Rejects with AuthenticationError, TimeoutError or CommClosedError. */
-export function dial<Out extends Message, In extends Message>(
+export async function dial<Out extends Message, In extends Message>(
   options: DialOptions,
   handlers: ConnectionHandlers<In>
 ): Promise<Connection<Out>> {
+  const local = await connectOnThisHost(options.address);
   const url = options.address.replace(/^http/, 'ws') + options.path;
   const timeoutMs = options.timeoutMs ?? 10_000;
   return new Promise((resolve, reject) => {
@@ -146,7 +148,8 @@ export function dial<Out extends Message, In extends Message>(
       headers: { Authorization: `Bearer ${options.token}` },
       perMessageDeflate: false,
       maxPayload: LIMITS.controlFrameBytes,
-      handshakeTimeout: timeoutMs
+      handshakeTimeout: timeoutMs,
+      ...(local === null ? {} : { createConnection: () => local })
     });
     let connection: Connection<Out> | null = null;
     const fail = (error: Error): void => {

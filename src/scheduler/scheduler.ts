@@ -108,6 +108,7 @@ export class Scheduler {
     const { host, port, insecure, token } = options;
     this.server = new CommServer({
       token,
+      sameHost: true,
       ...(host === undefined ? {} : { host }),
       ...(port === undefined ? {} : { port }),
       ...(insecure === undefined ? {} : { insecure })

@@ -48,9 +48,9 @@ function inproc(): Promise<[End, End]> {
   ]);
 }
 
-async function websocket(): Promise<[End, End]> {
+async function websocket(sameHost: boolean): Promise<[End, End]> {
   const token = createToken();
-  const server = new CommServer({ token });
+  const server = new CommServer({ token, sameHost });
   servers.push(server);
   const b = collector();
   const opened = new Promise<Connection<Message>>(resolve => {
@@ -69,7 +69,8 @@ async function websocket(): Promise<[End, End]> {
 
 describe.each([
   ['in-process', inproc],
-  ['WebSocket', websocket]
+  ['WebSocket', () => websocket(false)],
+  ['WebSocket on this host', () => websocket(true)]
 ])('%s link', (_name, make) => {
   it('delivers in order, and what one turn sends as one batch', async () => {
     const [a, b] = await make();

@@ -101,6 +101,14 @@ describe('queue', () => {
     expect(running).toHaveLength(40);
   });
 
+  it('hands out no more of what is short and makes large results', () => {
+    const h = setup([1, 1]);
+    h.submit('c', independent(100));
+    h.finish('x-0', 4 * 2 ** 20, 1);
+    const running = h.states(...keys(100)).filter(state => state === 'processing');
+    expect(running).toHaveLength(2);
+  });
+
   it('runs consumers before further roots', () => {
     const h = setup([1]);
     h.submit('c', independent(10));

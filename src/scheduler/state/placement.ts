@@ -5,8 +5,8 @@
  * first: least work ahead plus missing inputs, among those that hold an input.
  *
  * Room, for each client: `worker-saturation` tasks a thread, or as many as fill 20 ms when they are
- * known to be shorter, so that a worker does not stand idle for the length of a round trip. With a
- * saturation of Infinity nothing is queued; neighbours among the roots then go to the same worker.
+ * known to be shorter and their results to be small, so that a worker does not stand idle for the
+ * length of a round trip. With a saturation of Infinity nothing is queued; neighbours among the roots then go to the same worker.
  */
 import { smallFirst, smallList } from '../../base/small-set.ts';
 import type { ErrorRecord } from '../../protocol/messages.ts';
@@ -19,6 +19,8 @@ import type { WorkerRecord } from './workers.ts';
 /** ms of short tasks that a worker may hold ahead, and the most tasks a thread that makes. */
 const PREFETCH_MS = 20;
 const PREFETCH_TASKS = 512;
+/** Bytes of results that they may make. */
+const PREFETCH_BYTES = 2 ** 20;
 /** So many workers are looked at for a task that could run on any. */
 const LOOK_AT = 20;
 
@@ -70,11 +72,7 @@ function workerWithRoom(state: SchedulerState, task: Task): WorkerRecord | null 
   const { found, freed } = state.room;
   state.room.found = null;
   if (found?.task === task && state.runningWorkers.has(found.worker)) return found.worker;
-  const { duration } = task.group.prefix;
-  const short = duration >= 0 && duration < PREFETCH_MS;
-  const ahead = short
-    ? Math.min(PREFETCH_TASKS, Math.ceil(PREFETCH_MS / Math.max(duration, 0.001)))
-    : 0;
+  const ahead = tasksAhead(task);
   let chosen: WorkerRecord | null = null;
   let load = Infinity;
   if (freed !== null && state.runningWorkers.has(freed) && hasRoom(state, freed, task, ahead)) {
@@ -89,6 +87,15 @@ function workerWithRoom(state: SchedulerState, task: Task): WorkerRecord | null 
     }
   }
   return chosen;
+}
+
+/** How many tasks of this kind each thread may be given for being short. */
+function tasksAhead({ group }: Task): number {
+  const { duration, resultBytes } = group.prefix;
+  if (duration < 0 || duration >= PREFETCH_MS) return 0;
+  const byTime = Math.ceil(PREFETCH_MS / Math.max(duration, 0.001));
+  const byBytes = Math.floor(PREFETCH_BYTES / Math.max(resultBytes, 1));
+  return Math.min(PREFETCH_TASKS, byTime, byBytes);
 }
 
 /** `ahead`: tasks of this kind that each thread may be given for being short. */

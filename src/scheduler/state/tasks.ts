@@ -60,6 +60,8 @@ export class TaskPrefix {
   readonly fast: boolean;
   /** Mean ms of an execution (newest counts half), -1 unknown. */
   duration: number;
+  /** Mean bytes of a result (newest counts half). */
+  resultBytes = 0;
   /** ms for which one has been executing, of those that were seen since the last one ended. */
   longest = 0;
   /** Tasks by state, TASK_STATES order. */
@@ -80,6 +82,11 @@ export class TaskPrefix {
   get expected(): number {
     if (this.duration >= 0) return this.duration;
     return this.longest > 0 ? 2 * this.longest : UNKNOWN_DURATION;
+  }
+
+  /** One has ended, with a result of so many bytes. */
+  learnBytes(bytes: number): void {
+    this.resultBytes = 0.5 * this.resultBytes + 0.5 * bytes;
   }
 
   /** One has ended after `ms`. */

@@ -247,6 +247,7 @@ function tasksFinished(state: SchedulerState, worker: WorkerRecord, message: Tas
     task.inline = task.wants > 0 ? (message.inline[i] ?? null) : null;
     const prefix = task.group.prefix;
     if (!task.longRunning) prefix.learn(duration);
+    prefix.learnBytes(task.nbytes);
     state.stream.add(
       worker.id,
       message.lanes[i] ?? 0,

@@ -16,6 +16,7 @@ export type { TaskWorker } from './base/task-context.ts';
 export { LocalCluster } from './deploy/local.ts';
 export type { LocalClusterOptions } from './deploy/local.ts';
 export type { AdaptOptions } from './deploy/api.ts';
+export { automaticProgress } from './kernel/automatic.ts';
 export { progress } from './kernel/progress.ts';
 export type { ProgressOptions } from './kernel/progress.ts';
 export { ArrowData, NdArray } from './serialize/arrays.ts';

@@ -31,6 +31,11 @@ class TaskWorker:
     nthreads: int
     memory_limit: int = 0
 
+    def _repr_html_(self) -> str:
+        from taskloom._html import worker_html
+
+        return worker_html(self)
+
 
 class TaskContext(Protocol):
     """A running task, as its own code may act on it."""

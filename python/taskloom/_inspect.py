@@ -63,10 +63,11 @@ class Inspection:
 
     def scheduler_info(self, **kwargs: Any) -> dict[str, Any]:
         """Return facts of the cluster; its workers, by address, under ``workers``."""
+        from taskloom._html import SchedulerInfo
 
         def shape(info: dict) -> dict[str, Any]:
             members = info.pop("members")
-            return {**info, "counts": info["workers"], "workers": members}
+            return SchedulerInfo({**info, "counts": info["workers"], "workers": members})
 
         return self._request("scheduler-info", {}, shape)
 

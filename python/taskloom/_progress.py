@@ -71,7 +71,10 @@ class Bars:
 
     def _status(self, cid: int) -> str:
         outcome = self.client._session.outcomes.get(cid)
-        return "finished" if outcome is None else outcome.status
+        # Its task had ended before the cluster did: a client that closes does not undo that.
+        if outcome is None or (outcome.status == "lost" and outcome.type):
+            return "finished"
+        return outcome.status
 
     def pending(self) -> int:
         """How many have not ended."""

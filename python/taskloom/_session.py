@@ -398,7 +398,7 @@ class Session:
         for cid, outcome in list(self.outcomes.items()):
             lost = outcome.status == "finished" and outcome.inline is None
             if outcome.status == "pending" or lost:
-                self.outcomes[cid] = Outcome("lost", reason=reason)
+                self.outcomes[cid] = Outcome("lost", type=outcome.type, reason=reason)
                 changed.append(cid)
         self.changed(changed)
         for listener in self._end_listeners:

@@ -19,6 +19,7 @@ import { keysFor } from './keys.ts';
 import { Looks } from './looks.ts';
 import type { Session } from './session.ts';
 import type { FutureRecord } from './state/client-state.ts';
+import { tellSubmission } from './submissions.ts';
 
 interface PackedCall {
   /** To be asked for once all looks are over. */
@@ -60,6 +61,7 @@ export class Submitter {
       else this.failAll(records, looks.failure);
     };
     session.outbox.inOrder(deliver, looks.ready());
+    tellSubmission(futures);
     return futures;
   }
 

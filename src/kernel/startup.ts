@@ -102,6 +102,8 @@ async function handle(message: WrapperMessage, send: (message: KernelMessage) =>
       });
       break;
     case 'fence':
+      // What the client has to show under the cell that ends, such as a bar that goes on.
+      await (shared[Symbol.for('taskloom.cell-ended')] as (() => Promise<void>) | undefined)?.();
       // All output of the cell went into the same queue before this, so it arrives before this.
       await Deno.jupyter.broadcast('taskloom_fence', { id: message.id });
       break;

@@ -92,7 +92,8 @@ describe('a cluster and a notebook', () => {
     await screenshot(page, 'running');
     await allCellsRun(page, 120_000);
     const bars = page.locator('.tl-progress-output .tl-bar');
-    expect(await bars.count()).toBe(2);
+    // Two that the notebook asks for; on a slow machine other cells get one by themselves.
+    expect(await bars.count()).toBeGreaterThanOrEqual(2);
     for (const bar of await bars.all()) {
       expect(await bar.getAttribute('aria-valuenow')).toBe(await bar.getAttribute('aria-valuemax'));
     }

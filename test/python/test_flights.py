@@ -58,7 +58,9 @@ def test_flights_notebook_computes_what_one_process_computes(
         for output in cell.get("outputs", [])
         if "application/vnd.taskloom.progress+json" in output.get("data", {})
     ]
-    assert [bar["state"] for bar in bars] == ["finished", "finished"]
+    # Two that the notebook asks for; on a slow machine other cells get one by themselves.
+    assert len(bars) >= 2
+    assert {bar["state"] for bar in bars} == {"finished"}
     assert all(row["done"] == row["total"] for bar in bars for row in bar["rows"])
     # Nothing of the cluster is left when the notebook has closed it.
     assert list(tmp_path.glob("*.json")) == []

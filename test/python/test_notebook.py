@@ -93,12 +93,66 @@ def test_interrupt_frees_the_cell(notebook):
     assert notebook.run("client.status").text == "'running'"
 
 
-def test_tables_and_magics(notebook):
-    shown = notebook.run("client").contents("execute_result")[0]["data"]
-    assert "<table>" in shown["text/html"]
-    assert "local-" in notebook.run("%taskloom list").stdout
-    assert "%taskloom start" in notebook.run("%taskloom").stdout
-    assert "taskloom: No running cluster" in notebook.run("%taskloom connect nowhere").stdout
+def test_objects_show_themselves_as_tables(notebook):
+    def html(code):
+        return notebook.run(code).contents("execute_result")[0]["data"]["text/html"]
+
+    notebook.run("f = client.submit(pow, 2, 10); f.result()")
+    for code, words in {
+        "client": ("Client", "2 workers", "worker-0", "Dashboard"),
+        "cluster": ("LocalCluster", "2 threads"),
+        "f": ("Future", "finished", "int"),
+        "client.scheduler_info()": ("worker-1", "Threads"),
+        "client.submit(taskloom.get_worker).result()": ("worker-", "Memory"),
+    }.items():
+        shown = html(code)
+        assert "<table>" in shown
+        assert [word for word in words if word not in shown] == [], (code, shown)
+        # Both themes: colours are the front end's; and a notebook may be given away.
+        assert "color" not in shown and "token" not in shown.lower()
+
+
+def test_magics_read_and_say(notebook):
+    def said(line):
+        outcome = notebook.run(f"%taskloom {line}")
+        assert outcome.reply["status"] == "ok"
+        return outcome.stdout
+
+    assert "local-" in said("list")
+    assert "%taskloom start" in said("")
+    assert "http://127.0.0.1:" in said("dashboard")
+    assert "scheduler" in said("logs")
+    assert "taskloom: No running cluster" in said("connect nowhere")
+    assert "there is no 'dance'" in said("dance")
+    assert "taskloom: scale needs a whole number" in said("scale many")
+    assert "taskloom: there is no panel 'pie'" in said("panel pie")
+    assert "start has no option --wokers" in said("start --wokers 3")
+    assert "needs a value" in said("start --workers")
+    assert "taskloom: No closing quotation" in said('connect "x')
+
+
+def test_magics_change_the_cluster(notebook):
+    def workers():
+        return int(notebook.run("print(len(client.nthreads()))").stdout)
+
+    assert "3 workers" in notebook.run("%taskloom scale 3").stdout
+    notebook.run("client.wait_for_workers(3)")
+    assert workers() == 3
+    before = notebook.run("print(sorted(client.nthreads()))").stdout
+    assert "started anew" in notebook.run("%taskloom restart").stdout
+    assert "1 to 2 workers" in notebook.run("%taskloom adapt 1 2").stdout
+    notebook.run("%taskloom scale 2\nclient.wait_for_workers(2)")
+    assert notebook.run("print(sorted(client.nthreads()))").stdout != before
+    shown = notebook.run("%taskloom info").contents("execute_result")[0]["data"]
+    assert "Workers" in shown["text/html"]
+
+
+def test_a_panel_in_a_cell(notebook):
+    [shown] = notebook.run("%taskloom panel workers").contents("display_data")
+    bundle = shown["data"]["application/vnd.taskloom.panel+json"]
+    assert bundle["panel"] == "workers"
+    assert bundle["cluster"].startswith("local-")
+    assert "workers" in shown["data"]["text/plain"]
 
 
 def test_the_snippet_of_the_sidebar(notebook):

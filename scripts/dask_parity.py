@@ -62,7 +62,7 @@ NOT = {
         "Adaptive": "`cluster.adapt`; the scheduler decides",
         "CompatibleExecutor": "an internal of distributed",
         "CondaInstall": "an environment is chosen when the workers start (`python=`)",
-        "PipInstall": "an environment is chosen when the workers start (`python=`)",
+        "PipInstall": "`client.pip_install`",
         "Environ": "`env=` of the cluster",
         "InstallPlugin": "an environment is chosen when the workers start (`python=`)",
         "UploadDirectory": "`client.upload_file` with a zip",

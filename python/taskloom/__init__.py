@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         WorkerMemoryError,
     )
     from taskloom._future import Future, as_completed, fire_and_forget, futures_of, wait
+    from taskloom._installs import PipInstallError
     from taskloom._magics import load_ipython_extension
     from taskloom._progress import progress
     from taskloom._tasks import get_client, get_worker, rejoin, secede, worker_client
@@ -76,6 +77,7 @@ _PLACES = {
         "WorkerMemoryError",
     ),
     "_future": ("Future", "as_completed", "fire_and_forget", "futures_of", "wait"),
+    "_installs": ("PipInstallError",),
     "_magics": ("load_ipython_extension",),
     "_progress": ("progress",),
     "_tasks": ("get_client", "get_worker", "rejoin", "secede", "worker_client"),
@@ -97,6 +99,7 @@ __all__ = [
     "LostDataError",
     "NoValidWorkerError",
     "NodeNotFoundError",
+    "PipInstallError",
     "ProtocolError",
     "ProtocolVersionError",
     "Reschedule",

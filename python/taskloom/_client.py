@@ -26,6 +26,7 @@ from taskloom._context import current_task
 from taskloom._errors import CancelledError, ConfigError, TaskloomError, VersionWarning
 from taskloom._future import Future, _Origin, futures_of
 from taskloom._inspect import Inspection
+from taskloom._installs import Install
 from taskloom._outbox import GRAPH_BYTES, GRAPH_TASKS, Task, graph_message
 from taskloom._session import Session, Waiter
 from taskloom._settings import seconds
@@ -111,6 +112,7 @@ class Client(Inspection):
             "on_warning": on_warning or self._show_warning,
         }
         self._uploads: list[tuple[str, bytes]] = []
+        self._installs: list[Install] = []
         self._next_key = 0
         self.cluster: Any = None
         self._session: Session
@@ -486,11 +488,7 @@ class Client(Inspection):
     def _function(self, func: Callable) -> _pack.Function:
         if not callable(func):
             raise TypeError(f"The first argument must be a function, not {type(func).__name__}.")
-        if not self._uploads:
-            return self._session.functions.get(func)
-        from taskloom._uploads import with_files
-
-        return self._session.functions.get(func, lambda blob: with_files(self._uploads, blob))
+        return self._session.functions.get(func, self._carry if self._carries() else None)
 
     def _dependency(self, value: object) -> int | None:
         """Return the number of an argument that is a future; None for any other."""

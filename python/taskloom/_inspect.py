@@ -7,6 +7,7 @@ to the scheduler; the answers are plain data.
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 import urllib.request
 from collections.abc import Callable, Iterable
@@ -25,6 +26,7 @@ from taskloom._settings import seconds
 from taskloom._versions import mismatch, python_versions
 
 if TYPE_CHECKING:
+    from taskloom._installs import Install
     from taskloom._session import Session
 
 Keys = "Future | str | Iterable[Future | str]"
@@ -34,6 +36,8 @@ class Inspection:
     """See the module."""
 
     _session: Session
+    _uploads: list[tuple[str, bytes]]
+    _installs: list[Install]
     _sync: Callable[..., Any]
     _request: Callable[..., Any]
 
@@ -287,7 +291,7 @@ class Inspection:
     ) -> dict[str, Any]:
         packed = _pack.pack_frames(serialize.dumps((args, kwargs or {})), "The arguments")
         params = {
-            "blob": cloudpickle.dumps(function, protocol=5),
+            "blob": self._carry(cloudpickle.dumps(function, protocol=5)),
             "args": packed,
             "workers": _names(workers),
             "language": "python",
@@ -343,6 +347,59 @@ class Inspection:
             return await asyncio.to_thread(run_beside, where, function, args, kwargs)
 
         return self._sync(run())
+
+    def _carries(self) -> bool:
+        return bool(self._uploads or self._installs)
+
+    def _carry(self, blob: bytes) -> bytes:
+        """Return a function's pickle with what it needs on workers before it."""
+        if not self._carries():
+            return blob
+        from taskloom._uploads import with_files
+
+        return with_files(self._uploads, blob, self._installs)
+
+    def pip_install(
+        self,
+        packages: str | os.PathLike | Iterable[Any],
+        pip_options: Iterable[str] = (),
+    ) -> Any:
+        """Have packages on all workers, also on those that come later.
+
+        Only what a worker's environment lacks is installed, into a folder of the user's cache
+        there: the environment stays as it is. Functions that are submitted afterwards find it.
+
+        Parameters
+        ----------
+        packages : str, path or iterable of them
+            What pip takes, such as ``"polars>=1"``; a wheel of this machine (``….whl``) travels.
+        pip_options : iterable of str
+            Of ``pip install``, such as ``["--index-url", "https://…"]``.
+
+        Returns
+        -------
+        list of str
+            Addresses of the workers that have it now.
+
+        Raises
+        ------
+        PipInstallError
+            pip failed on a worker: its own words.
+
+        Examples
+        --------
+        >>> client.pip_install("polars")  # doctest: +SKIP
+        """
+        from taskloom._installs import ensure, read_install
+
+        async def install() -> list[str]:
+            wanted = await asyncio.to_thread(read_install, packages, list(pip_options))
+            done = await self._run_everywhere(ensure, None, "raise", (wanted,))
+            self._installs = [*(one for one in self._installs if one != wanted), wanted]
+            self._session.functions.clear()
+            return list(done)
+
+        return self._sync(install())
 
     def upload_file(self, filename: str | Path, load: bool = True) -> Any:
         """Give workers a file (.py, .zip, .egg or data) that functions of this client need.

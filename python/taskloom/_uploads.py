@@ -1,4 +1,4 @@
-"""Files that functions need on workers, such as modules that are not installed there.
+"""Files and packages that functions need on workers, such as modules that are not there.
 
 They travel inside the pickles of functions, before the function itself, and are written once per
 process. So a worker that comes later, or is started again, has them without anybody keeping a
@@ -14,14 +14,18 @@ import pickle
 import shutil
 import sys
 import tempfile
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from taskloom._errors import ConfigError
+from taskloom._installs import Install, ensure
 
 _MOST = 32 * 2**20
 _folder: Path | None = None
 _present: dict[str, str] = {}
+_lock = threading.Lock()
 
 
 def read_upload(path: Path) -> tuple[str, bytes]:
@@ -35,21 +39,36 @@ def read_upload(path: Path) -> tuple[str, bytes]:
     return path.name, data
 
 
-def with_files(files: list[tuple[str, bytes]], blob: bytes) -> bytes:
-    """Return a pickle that writes the files where it is read, then reads ``blob``."""
-    return pickle.dumps(_WithFiles(files, blob), protocol=5)
+def with_files(
+    files: list[tuple[str, bytes]], blob: bytes, installs: Sequence[Install] = ()
+) -> bytes:
+    """Return a pickle that has packages and files where it is read, then reads ``blob``."""
+    return pickle.dumps(_WithFiles(files, blob, list(installs)), protocol=5)
 
 
 class _WithFiles:
-    def __init__(self, files: list[tuple[str, bytes]], blob: bytes) -> None:
-        self.files, self.blob = files, blob
+    def __init__(
+        self, files: list[tuple[str, bytes]], blob: bytes, installs: list[Install]
+    ) -> None:
+        self.files, self.blob, self.installs = files, blob, installs
 
     def __reduce__(self) -> tuple:
-        return (load_with_files, (self.files, self.blob))
+        return (load_with_files, (self.files, self.blob, self.installs))
 
 
-def load_with_files(files: list[tuple[str, bytes]], blob: bytes) -> Any:
-    """Write files, make modules among them importable, and read a function."""
+def load_with_files(
+    files: list[tuple[str, bytes]], blob: bytes, installs: Sequence[Install] = ()
+) -> Any:
+    """Install packages, write files, make modules among them importable, and read a function."""
+    with _lock:
+        for install in installs:
+            ensure(install)
+        if files:
+            _write(files)
+    return pickle.loads(blob)
+
+
+def _write(files: list[tuple[str, bytes]]) -> None:
     global _folder
     if _folder is None:
         _folder = Path(tempfile.mkdtemp(prefix="taskloom-uploads-"))
@@ -68,4 +87,3 @@ def load_with_files(files: list[tuple[str, bytes]], blob: bytes) -> Any:
         importlib.invalidate_caches()
         if renewed:
             sys.modules.pop(path.stem, None)
-    return pickle.loads(blob)

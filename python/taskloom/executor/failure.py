@@ -39,8 +39,9 @@ def start_failure(key: str, error: BaseException) -> Failure:
         name = error.name or "?"
         text = (
             f"No module named {name!r}: task {key} needs it, and the Python of this worker "
-            f"({sys.executable}, {sys.version.split()[0]}) does not have it. Install it there, or "
-            "send the file with client.upload_file."
+            f"({sys.executable}, {sys.version.split()[0]}) does not have it. "
+            f"Install it there, such as with client.pip_install({name.split('.')[0]!r}), or send "
+            "the file with client.upload_file."
         )
         return users_failure(ModuleNotFoundError(text, name=error.name, path=error.path))
     if isinstance(error, (SerializationError, TaskloomError)):

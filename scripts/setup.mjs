@@ -94,7 +94,7 @@ async function installPython() {
     await must(
       'Installing the Python packages',
       python,
-      ['-m', 'pip', 'install', '--disable-pip-version-check', '-e', '.[typescript,lab,test]'],
+      ['-m', 'pip', 'install', '--disable-pip-version-check', '-e', '.[typescript,lab,test,examples]'],
       {
         env: { HATCH_BUILD_NO_HOOKS: 'true' },
         advice:

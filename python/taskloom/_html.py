@@ -57,6 +57,7 @@ def workers_html(members: list[dict], shown: bool = False) -> str:
     """Return a table of workers that opens by a click, or is open."""
     if not members:
         return ""
+    members = sorted(members, key=lambda one: (len(str(one["name"])), str(one["name"])))
     heads = ("Worker", "Threads", "Memory", "Tasks", "Results", "State")
     head = "".join(f'<th style="{_LEFT}">{text}</th>' for text in heads)
     body = "".join(

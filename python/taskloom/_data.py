@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 import msgpack
 
 from taskloom._errors import AuthenticationError, CommClosedError, ProtocolError
+from taskloom._files import FILE_BYTES, Given, host_mark, map_file, remove_files
 
 _PREFIX = struct.Struct("<4sII")
 _MAGIC = b"TLD1"
@@ -45,6 +46,7 @@ class DataLink:
         self._lock = threading.Lock()
         self._next = 0
         self._socket = _open(address, token)
+        self._is_near: bool | None = None
 
     def request(self, head: Head, frames: Sequence[Buffer]) -> tuple[Head, list[bytearray]]:
         """Ask, and return head and frames of the answer."""
@@ -66,6 +68,18 @@ class DataLink:
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
 
+    def is_near(self) -> bool:
+        """Whether the worker sees the files of this process."""
+        if self._is_near is None:
+            mark = host_mark()
+            try:
+                answer, _ = self.request({"op": "get-host"}, [])
+                self._is_near = mark != "" and answer["host"] == mark
+            except CommClosedError:
+                # One that does not know the question.
+                self._is_near = False
+        return self._is_near
+
     @property
     def closed(self) -> bool:
         """Whether it has ended on this side."""
@@ -79,18 +93,46 @@ class DataPool:
         self._token = token
         self._links: dict[str, DataLink] = {}
         self._lock = threading.Lock()
+        self._given = Given()
 
-    def request(
-        self, address: str, head: Head, frames: Sequence[Buffer] = ()
-    ) -> tuple[Head, list[bytearray]]:
-        """Ask a worker; blocks, so it is called in a thread of its own."""
+    def get(self, address: str, head: Head) -> tuple[Head, list[Any]]:
+        """Ask a worker for values; blocks, so it is called in a thread of its own."""
+        mark = host_mark()
+        answer, frames = self._link(address).request({**head, "host": mark} if mark else head, [])
+        files = answer.get("files")
+        if files is None:
+            return answer, frames
+        rest = iter(frames)
+        try:
+            return answer, [next(rest) if one is None else map_file(one) for one in files]
+        except OSError:
+            # The worker has let go of it meanwhile, or too much is open here.
+            return self._link(address).request(head, [])
+
+    def put(self, address: str, head: Head, frames: Sequence[Buffer]) -> None:
+        """Give values to a worker; blocks, too."""
+        link = self._link(address)
+        if any(memoryview(one).nbytes >= FILE_BYTES for one in frames) and link.is_near():
+            sent, files = self._given.write(list(frames))
+            try:
+                link.request({**head, "files": files}, sent)
+                return
+            except CommClosedError:
+                if link.closed:
+                    raise
+                # It was refused: should that be for the files' sake, bytes will do.
+            finally:
+                remove_files(files)
+        link.request(head, frames)
+
+    def _link(self, address: str) -> DataLink:
         with self._lock:
             link = self._links.get(address)
         if link is None or link.closed:
             link = DataLink(address, self._token)
             with self._lock:
                 self._links[address] = link
-        return link.request(head, frames)
+        return link
 
     def close(self) -> None:
         """End all links."""
@@ -98,6 +140,7 @@ class DataPool:
             links, self._links = list(self._links.values()), {}
         for link in links:
             link.close()
+        self._given.close()
 
 
 def _open(address: str, token: str) -> socket.socket:

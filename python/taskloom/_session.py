@@ -624,7 +624,7 @@ class Session:
     ) -> bool:
         head = {"op": "get-data", "epoch": epoch, "tids": [tid for _, tid in wanted]}
         try:
-            answer, frames = await asyncio.to_thread(self._pool.request, holder, head)
+            answer, frames = await asyncio.to_thread(self._pool.get, holder, head)
         except CommClosedError:
             # The worker died or closed: the scheduler will say what becomes of its values.
             return False
@@ -641,7 +641,7 @@ class Session:
     async def put(self, holder: str, epoch: str, head: Message, frames: Sequence[Any]) -> None:
         """Put values straight onto a worker."""
         columns = {"op": "put-data", "epoch": epoch, **head}
-        await asyncio.to_thread(self._pool.request, holder, columns, frames)
+        await asyncio.to_thread(self._pool.put, holder, columns, frames)
 
     @property
     def epoch(self) -> str:

@@ -185,6 +185,8 @@ export function serveData(socket: Socket, first: Uint8Array, handler: DataHandle
   socket.setKeepAlive(true, LIMITS.keepAliveMs);
   socket.on('data', push);
   socket.on('error', () => socket.destroy());
+  // A server's sockets stay half open: who has gone wants no answer, and would be kept for ever.
+  socket.once('end', () => socket.destroy());
   if (first.length > 0) push(first);
 }
 

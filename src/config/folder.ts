@@ -21,13 +21,16 @@ import { join } from 'node:path';
 /** f_type of file systems that lie in memory: tmpfs, ramfs. */
 const IN_MEMORY = new Set([0x01021994, 0x858458f6]);
 
+/** Whose folder it is; clients are written in Python (python/taskloom/_files.py). */
+export type Role = 'worker' | 'nanny' | 'client';
+
 export class ProcessFolder {
-  private readonly role: 'worker' | 'nanny';
+  private readonly role: Role;
   private readonly parent: string;
   private path: string | null = null;
 
   /** `parent`: '' for a temporary folder of the system that is on disk, if there is one. */
-  constructor(role: 'worker' | 'nanny', parent = '') {
+  constructor(role: Role, parent = '') {
     this.role = role;
     this.parent = parent === '' ? temporary() : parent;
   }
@@ -66,7 +69,8 @@ function temporary(): string {
   return [tmpdir(), '/var/tmp'].find(path => !liesInMemory(path)) ?? tmpdir();
 }
 
-function liesInMemory(path: string): boolean {
+/** Whether files there take memory. */
+export function liesInMemory(path: string): boolean {
   try {
     return IN_MEMORY.has(statfsSync(path).type);
   } catch {
@@ -98,6 +102,15 @@ export function removeFoldersOf(pid: number, role: 'worker' | 'nanny', parent = 
     removeWhere(folder, prefixOf(role), other => other === pid);
   } catch {
     // The folder was never made, or cannot be read: the next process there tries again.
+  }
+}
+
+/** Removes what processes of this machine have left that are gone. */
+export function removeStaleFolders(role: Role, parent: string): void {
+  try {
+    removeWhere(parent, prefixOf(role), isDead);
+  } catch {
+    // It cannot be read: the next process there tries again.
   }
 }
 

@@ -7,7 +7,11 @@ import { ProtocolError, WorkerMemoryError } from '../base/errors.ts';
 import type { DataMessage } from '../comm/data.ts';
 import { formatBytes } from '../base/bytes.ts';
 import type { Family } from '../serialize/value.ts';
+import { removeStaleFolders } from '../config/folder.ts';
+import { SHARED_MEMORY } from '../config/host-mark.ts';
 import type { PutData } from './state/events.ts';
+import { FiledValue, linkFiles } from './store/filed.ts';
+import type { Sharing } from './store/filed.ts';
 import { frameBytes } from './store.ts';
 import type { StoredValue, ValueStore } from './store.ts';
 
@@ -25,6 +29,8 @@ const FROM_DISK_SHARE = 0.1;
 /** ms that scattered values wait at most until others have gone to disk, and between looks. */
 const ROOM_LIMIT_MS = 20_000;
 const ROOM_LOOK_MS = 20;
+/** ms after which the process whose link has closed is looked for: it may take a moment to die. */
+const SWEEPS_MS = [200, 2000];
 
 /** Head of an answer to get-data, and of put-data with keys. */
 export interface DataHead {
@@ -42,6 +48,8 @@ export interface DataServiceOptions {
   store: ValueStore;
   /** Bytes; 0 = no limit. */
   memoryLimit: number;
+  /** How files are handed over; absent or null: not at all. */
+  sharing?: Sharing | null;
   keyOf(tid: number): string;
   isPaused?(): boolean;
   /** Values a client has put into the store. */
@@ -52,6 +60,8 @@ export class DataService {
   private readonly options: DataServiceOptions;
   private answering = 0;
   private answeringLarge = 0;
+  /** Links on which files were given. */
+  private readonly givers = new WeakSet<Socket>();
   /** Bytes that answers under way have read from disk. */
   private fromDisk = 0;
   /** Bytes given and taken since the start. */
@@ -71,7 +81,8 @@ export class DataService {
       throw new ProtocolError('The scheduler that gave these numbers is gone.');
     }
     if (op === 'get-data') return this.get(message, socket);
-    if (op === 'put-data') return this.put(message);
+    if (op === 'put-data') return this.put(message, socket);
+    if (op === 'get-host') return { head: { host: this.options.sharing?.host ?? '' }, frames: [] };
     throw new ProtocolError(`A worker's data link does not know ${JSON.stringify(op)}.`);
   };
 
@@ -99,8 +110,13 @@ export class DataService {
       begin(-1);
       throw error;
     }
+    const { sharing } = this.options;
+    const isNear = sharing ? message.head['host'] === sharing.host : false;
     const lent = new Map<number, StoredValue>();
-    const answer = this.answer(tids, lent);
+    const answer = await this.answer(tids, lent, isNear).catch((error: unknown) => {
+      begin(-1);
+      throw error;
+    });
     setImmediate(() =>
       whenSent(socket, () => {
         begin(-1);
@@ -120,9 +136,15 @@ export class DataService {
     return this.answering >= (isSameHost(socket) ? 2 * MOST_ANSWERS : MOST_ANSWERS);
   }
 
-  private answer(tids: readonly number[], lent: Map<number, StoredValue>): DataMessage {
+  /** `isNear`: to one who sees our files, and is given their names. */
+  private async answer(
+    tids: readonly number[],
+    lent: Map<number, StoredValue>,
+    isNear: boolean
+  ): Promise<DataMessage> {
     const head: DataHead & { missing: number[] } = { ...emptyHead(), missing: [] };
-    const frames: Uint8Array[] = [];
+    const coming: (Uint8Array[] | Promise<Uint8Array[]>)[] = [];
+    const files: (string | null)[] = [];
     for (const tid of tids) {
       const value = this.options.store.lend(tid);
       if (value === undefined) {
@@ -133,12 +155,25 @@ export class DataService {
       head.tids.push(tid);
       head.keys.push(this.options.keyOf(tid));
       head.families.push(value.family);
-      head.counts.push(value.frames.length);
       head.types.push(value.type);
-      frames.push(...value.frames);
       this.sentBytes += value.nbytes;
+      if (value instanceof FiledValue) {
+        head.counts.push(value.parts.length);
+        if (isNear) {
+          coming.push(value.parts.filter(part => part instanceof Uint8Array));
+          for (const part of value.parts) files.push('path' in part ? part.path : null);
+          continue;
+        }
+        coming.push(value.read());
+      } else {
+        head.counts.push(value.frames.length);
+        coming.push(value.frames);
+      }
+      for (let i = head.counts.at(-1) ?? 0; i > 0; i--) files.push(null);
     }
-    return { head: { ...head }, frames };
+    const frames = (await Promise.all(coming)).flat();
+    const named = files.some(file => file !== null) ? { files } : {};
+    return { head: { ...head, ...named }, frames };
   }
 
   private bytesOnDisk(tids: readonly number[]): number {
@@ -155,16 +190,22 @@ export class DataService {
     return this.fromDisk + this.bytesOnDisk(tids) > FROM_DISK_SHARE * this.options.memoryLimit;
   }
 
-  private async put(message: DataMessage): Promise<DataMessage> {
-    const values = readValues(message);
+  private async put(message: DataMessage, socket: Socket): Promise<DataMessage> {
+    if (message.head['files'] !== undefined) this.watchGiver(socket);
+    const values = readValues(message, this.options.sharing?.folder);
     const keys = message.head['keys'] as string[];
-    if (!Array.isArray(keys) || keys.length !== values.length) {
-      throw new ProtocolError('put-data needs a key for every value.');
-    }
     const { store } = this.options;
     let total = 0;
     for (const { value } of values) total += value.nbytes;
-    if (!(await this.hasRoom(total))) throw this.noRoom(keys[0] ?? '', total);
+    try {
+      if (!Array.isArray(keys) || keys.length !== values.length) {
+        throw new ProtocolError('put-data needs a key for every value.');
+      }
+      if (!(await this.hasRoom(total))) throw this.noRoom(keys[0] ?? '', total);
+    } catch (error) {
+      for (const { value } of values) value.discard?.();
+      throw error;
+    }
     this.receivedBytes += total;
     for (const { tid, value } of values) store.put(tid, value);
     this.options.onPut({
@@ -175,6 +216,17 @@ export class DataService {
       types: values.map(({ value }) => value.type)
     });
     return { head: { ok: true }, frames: [] };
+  }
+
+  /** A client that is killed while it gives us files leaves their folder: it goes with the link. */
+  private watchGiver(socket: Socket): void {
+    if (this.givers.has(socket)) return;
+    this.givers.add(socket);
+    socket.once('close', () => {
+      for (const ms of SWEEPS_MS) {
+        setTimeout(() => removeStaleFolders('client', SHARED_MEMORY), ms).unref();
+      }
+    });
   }
 
   /** While others are on their way to disk, scattered values wait for their room. */
@@ -223,26 +275,57 @@ function emptyHead(): DataHead {
 }
 
 /** The values of a data message. Throws ProtocolError when its columns do not fit together. */
-export function readValues(message: DataMessage): { tid: number; value: StoredValue }[] {
+export function readValues(
+  message: DataMessage,
+  folder?: string
+): { tid: number; value: StoredValue }[] {
+  const named = namedFrames(message, folder);
+
   const { tids, families, counts, types } = message.head as Partial<DataHead>;
   const columns = [tids, families, counts, types];
   if (!columns.every(column => Array.isArray(column) && column.length === tids?.length)) {
     throw new ProtocolError('The columns of a data message are not of one length.');
   }
   let at = 0;
-  const values = (tids ?? []).map((tid, i) => {
+  const values: { tid: number; value: StoredValue }[] = [];
+  const read = (tid: number, i: number): { tid: number; value: StoredValue } => {
     const count = counts?.[i] ?? 0;
-    const frames = message.frames.slice(at, at + count);
+    const frames = named.slice(at, at + count);
     if (count < 1 || frames.length !== count) {
       throw new ProtocolError('A data message has other frames than it says.');
     }
     at += count;
     const family = families?.[i] ?? 'js';
-    const value = { family, frames, nbytes: frameBytes(frames), type: types?.[i] ?? '' };
-    return { tid, value };
-  });
-  if (at !== message.frames.length) {
-    throw new ProtocolError('A data message has more frames than it says.');
+    const type = types?.[i] ?? '';
+    const here = frames.filter(frame => typeof frame !== 'string');
+    if (here.length < frames.length && folder !== undefined) {
+      return { tid, value: linkFiles(folder, family, frames, type) };
+    }
+    return { tid, value: { family, frames: here, nbytes: frameBytes(here), type } };
+  };
+  try {
+    (tids ?? []).forEach((tid, i) => values.push(read(tid, i)));
+    if (at !== named.length) {
+      throw new ProtocolError('A data message has more frames than it says.');
+    }
+  } catch (error) {
+    for (const { value } of values) value.discard?.();
+    throw error;
   }
   return values;
+}
+
+/** The frames of a message, those included that it names the files of. */
+function namedFrames({ head, frames }: DataMessage, folder?: string): (Uint8Array | string)[] {
+  const files = head['files'] as (string | null)[] | undefined;
+  if (files === undefined) return frames;
+  if (folder === undefined) throw new ProtocolError('It names files to one who did not ask.');
+  const isColumn =
+    Array.isArray(files) && files.every(one => one === null || typeof one === 'string');
+  let at = 0;
+  const all = isColumn ? files.map(file => file ?? frames[at++]) : [];
+  if (!isColumn || at !== frames.length || all.includes(undefined)) {
+    throw new ProtocolError('A data message has other frames than its column of files says.');
+  }
+  return all as (Uint8Array | string)[];
 }

@@ -11,6 +11,7 @@ import { STREAM_KINDS } from '../protocol/feed.ts';
 import type { StartStops } from '../protocol/messages.ts';
 import { readValues } from './data-service.ts';
 import type { Gather, GatherBusy, GatherFailure, GatherSuccess } from './state/events.ts';
+import type { Sharing } from './store/filed.ts';
 import type { ValueStore } from './store.ts';
 
 /** Transfers of fewer bytes say nothing about bandwidth. */
@@ -27,6 +28,8 @@ export interface GathererOptions {
   epoch: string;
   silenceMs?: number;
   store: ValueStore;
+  /** How files are handed over; absent or null: not at all. */
+  sharing?: Sharing | null;
   /** '' when unknown. */
   keyOf(tid: number): string;
   onEvent(event: GatherSuccess | GatherBusy | GatherFailure): void;
@@ -89,16 +92,16 @@ export class Gatherer {
   ): Promise<GatherSuccess | GatherBusy> {
     const address = this.addresses.get(worker);
     if (address === undefined) throw new Error('it is not in the table of workers');
-    const answer = await this.pool.request(
-      address,
-      { head: { op: 'get-data', epoch: this.options.epoch, tids }, frames: [] },
-      2 * nbytes + SPARE_BYTES
-    );
-    if (answer.head['busy'] === true) return { op: 'gather-busy', worker };
-    const values = this.asAsked(tids, readValues(answer), answer.head['keys']);
+    const most = 2 * nbytes + SPARE_BYTES;
+    const answer = await this.valuesFrom(address, tids, most, this.options.sharing ?? null);
+    if (answer === null) return { op: 'gather-busy', worker };
+    const { values, filed } = answer;
     const event: GatherSuccess = { op: 'gather-success', worker, tids: [], nbytes: [], types: [] };
     // An answer that comes after the peer was given up must not reach the store.
-    if (this.asked.get(worker) !== request) return event;
+    if (this.asked.get(worker) !== request) {
+      for (const { value } of values) value.discard?.();
+      return event;
+    }
     let total = 0;
     for (const { tid, value } of values) {
       this.options.store.put(tid, value);
@@ -108,8 +111,39 @@ export class Gatherer {
       total += value.nbytes;
     }
     this.receivedBytes += total;
-    this.learnBandwidth(total, performance.now() - began);
+    // Files that change hands say nothing of a network.
+    if (!filed) this.learnBandwidth(total, performance.now() - began);
     return event;
+  }
+
+  /** What it answers, as files when it and we have the same; null when it is busy. */
+  private async valuesFrom(
+    address: string,
+    tids: readonly number[],
+    most: number,
+    sharing: Sharing | null
+  ): Promise<{ values: Values; filed: boolean } | null> {
+    const { epoch } = this.options;
+    const head = { op: 'get-data', epoch, tids, ...(sharing && { host: sharing.host }) };
+    const answer = await this.pool.request(address, { head, frames: [] }, most);
+    if (answer.head['busy'] === true) return null;
+    let values: Values;
+    const filed = answer.head['files'] !== undefined;
+    try {
+      values = readValues(answer, sharing?.folder);
+    } catch (error) {
+      if (!filed || error instanceof ProtocolError) throw error;
+      // It has let go of them meanwhile, or they cannot be linked to: by the socket, then.
+      return this.valuesFrom(address, tids, most, null);
+    }
+    try {
+      const total = values.reduce((sum, { value }) => sum + value.nbytes, 0);
+      if (total > most) throw new ProtocolError(`it sent ${total} bytes, ${most} at most`);
+      return { values: this.asAsked(tids, values, answer.head['keys']), filed };
+    } catch (error) {
+      for (const { value } of values) value.discard?.();
+      throw error;
+    }
   }
 
   /** What was asked for, once each; throws when the peer answers something else. */

@@ -31,8 +31,11 @@ export interface WorkerMemoryOptions {
   onEvent(event: Pause | Unpause | DataLost): void;
   /** Executors should let go of their copies of these. */
   onEvicted(tids: number[]): void;
-  /** Memory of executors that are processes of their own; is asked for at every reading. */
-  executorBytes(): number;
+  /**
+   * Memory of executors that are processes of their own, and of so many bytes in files that they
+   * may have mapped; is asked for at every reading.
+   */
+  executorBytes(sharedBytes: number): number;
   /** Executors should collect garbage. */
   onCollect(): void;
   onLog(level: 'info' | 'warn', text: string): void;
@@ -98,7 +101,7 @@ export class WorkerMemory {
     const { spilling } = this;
     if (spilling === null || this.timer !== null) return;
     this.timer = setInterval(() => {
-      const used = process.memoryUsage.rss() + this.options.executorBytes();
+      const used = process.memoryUsage.rss() + this.options.executorBytes(spilling.sharedBytes);
       spilling.measured(used);
       if (this.spillBytes > 0 && used > this.spillBytes) {
         this.store.relieve(used - this.spillBytes);

@@ -12,6 +12,7 @@ import { ExecutorPool } from './executor/pool.ts';
 import { Gatherer } from './gatherer.ts';
 import type { WorkerOptions } from './options.ts';
 import type { WorkerEvent, WorkerState } from './state/state.ts';
+import type { Sharing } from './store/filed.ts';
 import type { StoreView } from './store-view.ts';
 
 /** What speaks the numbers of one scheduler, and is made anew for the next. */
@@ -42,6 +43,8 @@ interface PartsOwner {
   context(): ThreadSetup['context'];
   /** How Python tasks are run. */
   python(): PythonShape | undefined;
+  /** How it hands files over. */
+  sharing(): Sharing | null;
   send(message: WorkerToScheduler): void;
   onEvent(event: WorkerEvent): void;
   /** An execution with a timeout began. */
@@ -69,6 +72,7 @@ export function makeParts(epoch: string, store: StoreView, owner: PartsOwner): P
   };
   const keyOf = (tid: number): string => owner.state()?.get(tid)?.key ?? '';
   const root = options.root ?? process.cwd();
+  const sharing = owner.sharing();
   return {
     epoch,
     store,
@@ -89,6 +93,7 @@ export function makeParts(epoch: string, store: StoreView, owner: PartsOwner): P
       token,
       epoch,
       store,
+      sharing,
       keyOf,
       onEvent,
       onTransfer: message => owner.send(message),
@@ -98,6 +103,7 @@ export function makeParts(epoch: string, store: StoreView, owner: PartsOwner): P
       epoch,
       store,
       memoryLimit,
+      sharing,
       keyOf,
       isPaused: () => owner.state()?.paused === true,
       onPut: onEvent

@@ -4,15 +4,16 @@
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { ProcessFolder } from '../config/folder.ts';
+import { hostMark, SHARED_MEMORY } from '../config/host-mark.ts';
 import { choosePython } from '../config/python.ts';
 import type { PythonChoice } from '../config/python.ts';
 import type { PythonShape } from './executor/pool-options.ts';
 import type { ExecutorPool } from './executor/pool.ts';
 import type { WorkerOptions } from './options.ts';
+import type { Sharing } from './store/filed.ts';
 
 /** Part of the memory limit at which a Python process is ended, as a nanny ends a worker. */
 const TERMINATE = 0.95;
-const SHARED_MEMORY = '/dev/shm';
 
 /** The Python of one worker. */
 export class WorkerPython {
@@ -35,6 +36,13 @@ export class WorkerPython {
     return { ...this.choice, folder, threads: this.options.pythonThreads === true };
   }
 
+  /** How values in files are handed over, to whom the same files are; null: not at all. */
+  get sharing(): Sharing | null {
+    if (this.choice === null || !this.folder.inMemory) return null;
+    const host = hostMark();
+    return host === '' ? null : { host, folder: this.folder.file('python') };
+  }
+
   /** Which Python there is must be known when the worker registers; null, or why there is none. */
   async start(pool: ExecutorPool): Promise<string | null> {
     if (this.choice === null) return null;
@@ -53,11 +61,14 @@ export class WorkerPython {
     else if (this.choice !== null) void next.python.start();
   }
 
-  /** Resident bytes of the processes; the largest has to go before the worker itself would. */
-  residentBytes(pool: ExecutorPool): number {
+  /** Bytes of the processes and of values in files; the largest has to go before the worker itself would. */
+  residentBytes(pool: ExecutorPool, sharedBytes: number): number {
     const { memoryLimit } = this.options;
-    const sizes = pool.python.pids.map(pid => ({ pid, bytes: residentBytes(pid) }));
-    const total = sizes.reduce((sum, { bytes }) => sum + bytes, 0);
+    const sizes = pool.python.pids.map(pid => ({ pid, ...residentBytes(pid) }));
+    let [total, mapped] = [0, 0];
+    for (const { bytes, shared } of sizes) [total, mapped] = [total + bytes, mapped + shared];
+    // Of files, those that a process has mapped are its own already.
+    total += Math.max(0, sharedBytes - mapped);
     const used = total + process.memoryUsage.rss();
     const [largest] = sizes.sort((a, b) => b.bytes - a.bytes);
     if (largest !== undefined && memoryLimit > 0 && used > TERMINATE * memoryLimit) {
@@ -72,11 +83,14 @@ export class WorkerPython {
   }
 }
 
-/** What the system says that a process uses; 0 where it does not say. */
-function residentBytes(pid: number): number {
+/** What the system says that a process uses, and how much of it is in files in memory; else 0. */
+function residentBytes(pid: number): { bytes: number; shared: number } {
   try {
-    return 4096 * Number(readFileSync(`/proc/${pid}/statm`, 'utf8').split(' ')[1]);
+    const status = readFileSync(`/proc/${pid}/status`, 'utf8');
+    const kilobytes = (name: string): number =>
+      Number(new RegExp(`^${name}:\\s+(\\d+)`, 'm').exec(status)?.[1] ?? 0);
+    return { bytes: 1024 * kilobytes('VmRSS'), shared: 1024 * kilobytes('RssShmem') };
   } catch {
-    return 0;
+    return { bytes: 0, shared: 0 };
   }
 }

@@ -8,9 +8,15 @@ import type { LiveHolder, LiveValue } from './store/live.ts';
 /** One value. */
 export interface StoredValue {
   family: Family;
-  frames: Uint8Array[];
+  readonly frames: Uint8Array[];
   nbytes: number;
   type: string;
+  /** Bytes that it takes in files in memory, if that is where it is (store/filed.ts). */
+  readonly fileBytes?: number;
+  /** Its frames, when asking for `frames` would read them while everything waits. */
+  read?(): Promise<Uint8Array[]>;
+  /** Nobody will ask for it any more; called by stores. */
+  discard?(): void;
 }
 
 /** What the worker asks of its store; it never reads it but through this. */
@@ -84,6 +90,7 @@ export class MemoryStore implements ValueStore {
     const value = this.values.get(tid);
     if (value === undefined) return false;
     this.bytes -= value.nbytes;
+    value.discard?.();
     return this.values.delete(tid);
   }
 
@@ -102,6 +109,13 @@ export class MemoryStore implements ValueStore {
   giveBack(): void {
     // Its frames are never taken apart.
   }
+}
+
+/** A value that no store can take apart: with its bytes in memory. */
+export function wholeValue(value: StoredValue | undefined): StoredValue | undefined {
+  if (value?.discard === undefined) return value;
+  const { family, frames, nbytes, type } = value;
+  return { family, frames, nbytes, type };
 }
 
 /** Total length of frames. */

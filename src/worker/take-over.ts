@@ -59,8 +59,8 @@ export function takeOver(
     const value = task.state === 'memory' && running.has(key) ? parts.store.get(tid) : undefined;
     if (value !== undefined) {
       // Its own copy: what leaves the store is detached.
-      const frames = value.frames.map(frame => frame.slice());
-      const own = { ...value, frames };
+      const { family, nbytes, type } = value;
+      const own = { family, nbytes, type, frames: value.frames.map(frame => frame.slice()) };
       orphans.keep(key, { value: own, error: null, lane, start, duration: took });
     }
     parts.store.delete(tid);

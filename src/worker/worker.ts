@@ -159,7 +159,7 @@ export class Worker {
       localDirectory,
       onEvent: event => this.tell(this.numbered(event)),
       onEvicted: places => this.parts.pool.drop(this.parts.store.numbersOf(places)),
-      executorBytes: () => this.python.residentBytes(this.parts.pool),
+      executorBytes: shared => this.python.residentBytes(this.parts.pool, shared),
       onCollect: () => this.parts.pool.collectGarbage(),
       onLog: (level, text) => this.log.add(level, text),
       onDisk: message => {
@@ -199,6 +199,7 @@ export class Worker {
       state: () => this.state,
       context: () => this.taskContext(),
       python: () => this.python.shape,
+      sharing: () => this.python.sharing,
       send: message => this.link.send(message),
       onEvent: event => {
         if (this.parts === parts) this.tell(event);

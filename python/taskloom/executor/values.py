@@ -7,21 +7,16 @@ too late to blame its task. Copies are a cache: the least recently used go first
 
 from __future__ import annotations
 
-import mmap
 import os
-import tempfile
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from taskloom._files import FILE_BYTES, map_file, write_file
 from taskloom.serialize import deserialize, serialize
 
-# Frames from so many bytes on go through a file in memory.
-_FILE_BYTES = 2**20
-# Part of the free space of that folder that one frame may take.
-_SPACE_SHARE = 0.5
 _FEW = 100
 
 
@@ -167,30 +162,13 @@ class Outbox:
         sent: list[Any] = []
         files: list[str | None] = []
         for frame in frames:
-            path = self._write(frame) if self._folder and _nbytes(frame) >= _FILE_BYTES else None
+            path = None
+            if self._folder and _nbytes(frame) >= FILE_BYTES:
+                path = write_file(frame, self._folder, f"frame-{os.getpid()}-")
             files.append(path)
             if path is None:
                 sent.append(frame)
         return sent, files
-
-    def _write(self, frame: Any) -> str | None:
-        view = memoryview(frame).cast("B")
-        path = ""
-        try:
-            space = os.statvfs(self._folder)
-            if view.nbytes > _SPACE_SHARE * space.f_bavail * space.f_frsize:
-                return None
-            fd, path = tempfile.mkstemp(prefix="frame-", dir=self._folder)
-            with os.fdopen(fd, "wb", buffering=0) as file:
-                at = 0
-                while at < view.nbytes:
-                    at += file.write(view[at:])
-            return path
-        except OSError:
-            # Full, or gone: the link will do.
-            if path:
-                Path(path).unlink(missing_ok=True)
-            return None
 
 
 def _nbytes(frame: Any) -> int:
@@ -199,11 +177,9 @@ def _nbytes(frame: Any) -> int:
 
 def mapped(path: str) -> memoryview:
     """Map a file that the worker has written for this process; what is changed stays here."""
-    fd = os.open(path, os.O_RDONLY)
     try:
-        return memoryview(mmap.mmap(fd, 0, access=mmap.ACCESS_COPY))
+        return map_file(path)
     finally:
-        os.close(fd)
         Path(path).unlink(missing_ok=True)
 
 

@@ -3,7 +3,8 @@
  * runs Python: tasks are handed to it, taken back while they have not begun, and it dies alone.
  */
 import type { Language } from '../../protocol/messages.ts';
-import type { SentFunction, SentValue } from './messages.ts';
+import type { StoredValue } from '../store.ts';
+import type { SentFunction } from './messages.ts';
 
 /** A task as it is handed to an executor. */
 export interface Handed {
@@ -51,7 +52,7 @@ export interface Executor {
   /** Queues a task for the next `post`. */
   hand(task: Omit<Handed, 'seq' | 'cell'>): Handed;
   sendFunction(sent: SentFunction): void;
-  sendValue(value: SentValue): void;
+  sendValue(tid: number, value: StoredValue): void;
   /** Sends what has been handed since the last call, as one message. */
   post(): void;
   drop(tids: number[], fns: number[]): void;

@@ -7,7 +7,7 @@
 import type { ErrorRecord } from '../../protocol/messages.ts';
 import { LIMITS } from '../../protocol/limits.ts';
 import { packFrames } from '../../serialize/value.ts';
-import { MemoryStore } from '../store.ts';
+import { MemoryStore, wholeValue } from '../store.ts';
 import type { StoredValue, ValueStore } from '../store.ts';
 import type { PoolEvents, TaskToRun } from './pool-options.ts';
 import type { ExecutorPool } from './pool.ts';
@@ -61,7 +61,7 @@ export class Orphans {
     const running = pool.retire(store, {
       onSuccess: event =>
         event.tids.forEach((tid, i) => {
-          const value = store.get(tid) ?? null;
+          const value = wholeValue(store.get(tid)) ?? null;
           store.delete(tid);
           const [lane, start, duration] = [event.lanes[i], event.starts[i], event.durations[i]];
           settle(tid, {

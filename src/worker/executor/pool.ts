@@ -24,7 +24,7 @@ import { resultsOf } from './results.ts';
 import type { Result } from './results.ts';
 import type { ThreadStack } from './stacks.ts';
 import { addSuccess, emptySuccess } from './successes.ts';
-import { compact, ExecutorThread } from './thread.ts';
+import { ExecutorThread } from './thread.ts';
 
 /** So many executors may fail to start in a row before the pool gives up. */
 const STILLBORN_MOST = 5;
@@ -246,9 +246,7 @@ export class ExecutorPool {
         store.unpin(pinned);
         return this.refuse(task, foreignInput(executor.language, value.family, task.key, input));
       }
-      // A process takes its own copies: of large frames, in files that it maps.
-      const { family, frames } = executor.language === 'python' ? value : compact(value);
-      executor.sendValue({ tid, family, frames });
+      executor.sendValue(tid, value);
     }
     if (sent !== undefined && !executor.known.has(task.fn)) executor.sendFunction(sent);
     const { tid, runId, key, fn, args, announce } = task;
@@ -352,8 +350,7 @@ export class ExecutorPool {
       return this.options.events.onReturned([tid], [runId]);
     }
     const event = emptySuccess();
-    const { family, frames } = value;
-    const whole = { ...result, family, frames, owned: false };
+    const whole = { ...result, family: value.family, frames: [], stored: value, owned: false };
     this.succeeded(event, whole, handed, executor.lane, null);
     this.options.events.onSuccess(event);
   }
@@ -367,9 +364,12 @@ export class ExecutorPool {
     holder: PythonExecutor | null
   ): void {
     const { tid } = handed;
-    const { family, frames, nbytes, type } = result;
-    if (holder === null) this.options.store.put(tid, { family, frames, nbytes, type });
-    else this.options.store.putLive?.(tid, { nbytes, type, holder, handle: tid });
+    const { family, frames, nbytes, type, stored } = result;
+    if (holder === null) {
+      const value = stored ?? { family, frames, nbytes, type };
+      value.type = type;
+      this.options.store.put(tid, value);
+    } else this.options.store.putLive?.(tid, { nbytes, type, holder, handle: tid });
     addSuccess(event, handed, lane, result, this.given.running.get(tid)?.task.wanted === true);
     this.given.forget(tid);
   }

@@ -8,13 +8,15 @@
  */
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
-import { mkdirSync, readFileSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, readdirSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
 import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
+import { liesInMemory } from '../../config/folder.ts';
 import type { Family } from '../../serialize/value.ts';
 import { frameBytes } from '../store.ts';
 import type { StoredValue } from '../store.ts';
+import { FiledValue, takeFiles } from '../store/filed.ts';
 import type { LiveHolder } from '../store/live.ts';
 import type { Death, Executor, Handed } from './executor.ts';
 import type {
@@ -114,6 +116,8 @@ export class PythonExecutor implements Executor, LiveHolder {
   private over = false;
   private output = '';
   private spawnError = '';
+  /** Its files lie in memory: they are values as they are. */
+  private readonly sharesFiles: boolean;
   private pending: Handed[] = [];
   private values: (SentValue & { files: (string | null)[] })[] = [];
   private functions: SentFunction[] = [];
@@ -124,6 +128,7 @@ export class PythonExecutor implements Executor, LiveHolder {
     this.lane = options.lane;
     const { setup } = options;
     mkdirSync(setup.folder, { recursive: true, mode: 0o700 });
+    this.sharesFiles = liesInMemory(setup.folder);
     this.cells = join(setup.folder, `cells-${options.lane}-${process.pid}-${unique++}`);
     writeFileSync(this.cells, Buffer.alloc(4 * (setup.threads + 1)), { mode: 0o600 });
     const path = [setup.packagePath, process.env['PYTHONPATH'] ?? ''].filter(one => one !== '');
@@ -164,17 +169,41 @@ export class PythonExecutor implements Executor, LiveHolder {
   }
 
   /** Its frames are copied now: they may leave the store before they are sent. */
-  sendValue({ tid, family, frames }: SentValue): void {
+  sendValue(tid: number, value: StoredValue): void {
+    const { family } = value;
     this.live.add(tid);
+    if (value instanceof FiledValue) {
+      const files = this.linked(value);
+      if (files !== null) {
+        const here = value.parts.filter(part => part instanceof Uint8Array);
+        this.values.push({ tid, family, frames: here.map(part => Uint8Array.from(part)), files });
+        return;
+      }
+    }
+    const { frames } = value;
     const files = frames.map(frame => (frame.length >= FILE_BYTES ? this.toFile(frame) : null));
     const sent = frames.filter((_, i) => files[i] === null).map(frame => Uint8Array.from(frame));
     this.values.push({ tid, family, frames: sent, files });
   }
 
+  /** Other names for its files; null when there can be none. */
+  private linked(value: FiledValue): (string | null)[] | null {
+    try {
+      return value.link(this.options.setup.folder, this.inputs);
+    } catch {
+      return null;
+    }
+  }
+
+  /** How names of files begin that this process alone removes. */
+  private get inputs(): string {
+    return `input-${this.pid}-`;
+  }
+
   /** A file in memory, which the process maps and removes; null when there is no room. */
   private toFile(frame: Uint8Array): string | null {
     const { folder } = this.options.setup;
-    const path = join(folder, `input-${process.pid}-${unique++}`);
+    const path = join(folder, `${this.inputs}w${unique++}`);
     try {
       const { bavail, bsize } = statfsSync(folder);
       if (frame.length > SPACE_SHARE * bavail * bsize) return null;
@@ -318,6 +347,9 @@ export class PythonExecutor implements Executor, LiveHolder {
       return null;
     }
     try {
+      if (files.some(file => file !== null) && this.sharesFiles) {
+        return takeFiles(family, answer.frames, files);
+      }
       const frames = await readFrames(answer.frames, files);
       return { family, frames, nbytes: frameBytes(frames), type: '' };
     } catch {
@@ -437,10 +469,20 @@ export class PythonExecutor implements Executor, LiveHolder {
       const own = frames.slice(at, (at += count));
       const failure = row[6] < 0 ? (failures[failed++] ?? null) : null;
       const files = row[8];
-      if (files?.some(file => file !== null) === true) void this.resultFromFiles(row, own, files);
-      else results.push(resultOf(row, own, failure));
+      if (files?.some(file => file !== null) === true) {
+        if (this.sharesFiles) results.push(this.filedResult(row, own, files));
+        else void this.resultFromFiles(row, own, files);
+      } else results.push(resultOf(row, own, failure));
     }
     this.tellResults(results, head['evicted'] as number[]);
+  }
+
+  private filedResult(row: Row, own: Uint8Array[], files: (string | null)[]): Result {
+    try {
+      return { ...resultOf(row, [], null), stored: takeFiles(row[5], own, files) };
+    } catch (error) {
+      return resultOf(row, [], unreadable(error));
+    }
   }
 
   private async resultFromFiles(
@@ -452,10 +494,7 @@ export class PythonExecutor implements Executor, LiveHolder {
     try {
       result = resultOf(row, await readFrames(own, files), null);
     } catch (error) {
-      const text = error instanceof Error ? error.message : String(error);
-      const message = `SerializationError: the frames of its result could not be read: ${text}`;
-      const failure = { code: 'SERIALIZATION', message, traceback: '', exception: null };
-      result = resultOf(row, [], failure);
+      result = resultOf(row, [], unreadable(error));
     }
     this.tellResults([result], []);
   }
@@ -504,6 +543,16 @@ export class PythonExecutor implements Executor, LiveHolder {
   private cleanUp(): void {
     this.link.destroy();
     rmSync(this.cells, { force: true });
+    // Files that it has not come to map, or has not told of.
+    const own = [this.inputs, `frame-${this.pid}-`];
+    const { folder } = this.options.setup;
+    try {
+      for (const name of readdirSync(folder)) {
+        if (own.some(start => name.startsWith(start))) rmSync(join(folder, name), { force: true });
+      }
+    } catch {
+      // The worker has removed the whole folder already.
+    }
   }
 }
 
@@ -528,6 +577,12 @@ function reasonOf(code: number | null, signal: NodeJS.Signals | null, output: st
           : `it ended with exit code ${code ?? -1}`;
   const last = output.trim();
   return last === '' ? how : `${how}; it last wrote:\n${last}`;
+}
+
+function unreadable(error: unknown): Failure {
+  const text = error instanceof Error ? error.message : String(error);
+  const message = `SerializationError: the frames of its result could not be read: ${text}`;
+  return { code: 'SERIALIZATION', message, traceback: '', exception: null };
 }
 
 /** All frames of a value, those in files included; the files are removed. */

@@ -3,6 +3,7 @@
  * buffer; large ones are handed over whole, without a copy.
  */
 import type { Family, Serialized } from '../../serialize/value.ts';
+import type { StoredValue } from '../store.ts';
 import { HAND_OVER_FROM, RESULT_ROW } from './messages.ts';
 import type { Failure, ResultBatch } from './messages.ts';
 
@@ -104,6 +105,8 @@ export interface Result {
   type: string;
   family: Family;
   frames: Uint8Array[];
+  /** The value itself, when `frames` is empty because it lies in files. */
+  stored?: StoredValue;
   live: boolean;
   /** It is live there and nowhere else: `frames` is empty. */
   owned: boolean;

@@ -28,7 +28,7 @@ export function addSuccess(
   result: Result,
   wanted: boolean
 ): void {
-  const { nbytes, type, start, duration, frames, owned } = result;
+  const { nbytes, type, start, duration, frames, owned, stored } = result;
   const small = nbytes + 4 + 4 * frames.length <= LIMITS.inlineResultBytes;
   event.tids.push(tid);
   event.runIds.push(runId);
@@ -37,5 +37,5 @@ export function addSuccess(
   event.lanes.push(lane);
   event.starts.push(start);
   event.durations.push(duration);
-  event.inline.push(wanted && small && !owned ? packFrames(result) : null);
+  event.inline.push(wanted && small && !owned && stored === undefined ? packFrames(result) : null);
 }

@@ -4,6 +4,7 @@
  */
 import { resourceLimits as ownLimits, Worker } from 'node:worker_threads';
 import type { Serialized } from '../../serialize/value.ts';
+import type { StoredValue } from '../store.ts';
 import type { Death, Executor, Handed } from './executor.ts';
 import { BEGUN, HAND_OVER_FROM, TAKEN } from './messages.ts';
 import type {
@@ -119,9 +120,9 @@ export class ExecutorThread implements Executor {
     this.functions.push(sent);
   }
 
-  sendValue(value: SentValue): void {
-    this.live.add(value.tid);
-    this.values.push(value);
+  sendValue(tid: number, value: StoredValue): void {
+    this.live.add(tid);
+    this.values.push({ tid, ...compact(value) });
   }
 
   /** Sends what has been handed since the last call, as one message. */
@@ -255,7 +256,7 @@ export class ExecutorThread implements Executor {
  * Frames that can be sent without a larger buffer that they are part of. Large ones are copied
  * here and handed over: a message would take the same copy and another meanwhile.
  */
-export function compact(value: Serialized): Serialized {
+function compact(value: Serialized): Serialized {
   const frames = value.frames.map(frame =>
     frame.byteLength >= HANDED_OVER || frame.byteLength * 2 < frame.buffer.byteLength
       ? Uint8Array.from(frame)

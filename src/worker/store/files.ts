@@ -59,6 +59,10 @@ const CODEC: Codec =
       }
     : DEFLATE;
 
+interface Moves {
+  transfer(size: number): ArrayBuffer;
+}
+
 interface Head {
   family: Family;
   type: string;
@@ -67,19 +71,24 @@ interface Head {
 
 /** Writes a new file and returns its size. Rejects with what the system says. */
 export async function writeValue(path: string, value: StoredValue): Promise<number> {
-  const lengths = value.frames.map(frame => frame.length);
+  const frames = (await value.read?.()) ?? value.frames;
+  const lengths = frames.map(frame => frame.length);
   const head = encode({ family: value.family, type: value.type, lengths } satisfies Head);
   const first = Buffer.alloc(8);
   first.writeUInt32LE(MAGIC, 0);
   first.writeUInt32LE(head.length, 4);
-  const codec = (await shrinks(value.frames)) ? CODEC : null;
+  const codec = (await shrinks(frames)) ? CODEC : null;
   const file = await open(path, 'wx', 0o600);
   try {
     let size = await writeAll(file, Buffer.concat([first, head]));
-    for (const piece of pieces(value.frames)) size += await writePiece(file, piece, codec);
+    for (const piece of pieces(frames)) size += await writePiece(file, piece, codec);
     return size;
   } finally {
     await file.close();
+    // Read for this alone: memory is short.
+    if (value.read !== undefined) {
+      for (const { buffer } of frames) (buffer as ArrayBuffer & Moves).transfer(0);
+    }
   }
 }
 

@@ -148,10 +148,11 @@ export class LiveStore implements ValueStore {
       this.coming.delete(tid);
       this.leavingBytes -= value.nbytes;
       // Deleted meanwhile, or lost with its executor.
-      if (this.live.get(tid) !== value) return;
+      if (this.live.get(tid) !== value) return stored?.discard?.();
       this.forget(tid, false);
-      if (stored === null) this.options.onLost([tid]);
-      else this.inner.put(tid, { ...stored, type: value.type });
+      if (stored === null) return this.options.onLost([tid]);
+      stored.type = value.type;
+      this.inner.put(tid, stored);
     });
     this.coming.set(tid, coming);
     return coming;

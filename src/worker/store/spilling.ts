@@ -65,6 +65,8 @@ export class SpillingStore implements ValueStore {
   /** Those that are too small to be spilled: the state would have nothing to decide. */
   private readonly small = new Map<number, StoredValue>();
   private smallBytes = 0;
+  /** Bytes of values that lie in files in memory: no process need have them as its own. */
+  sharedBytes = 0;
   /** Read, and not yet said to be wanted. */
   private readonly arrived = new Map<number, StoredValue>();
   private readonly waiting = new Map<number, (() => void)[]>();
@@ -129,6 +131,7 @@ export class SpillingStore implements ValueStore {
     }
     this.letGo(tid);
     this.values.set(tid, value);
+    this.sharedBytes += value.fileBytes ?? 0;
     this.tell({ op: 'put', tid, nbytes: value.nbytes });
     this.wake(tid);
   }
@@ -257,7 +260,10 @@ export class SpillingStore implements ValueStore {
     const value = this.values.get(tid);
     if (value === undefined) return;
     this.values.delete(tid);
-    if (value.nbytes < DETACH_FROM) return;
+    this.sharedBytes -= value.fileBytes ?? 0;
+    // Whoever reads its files has them open, and executors have names of their own.
+    value.discard?.();
+    if (value.discard !== undefined || value.nbytes < DETACH_FROM) return;
     this.leavers.push(value);
     if (this.leavers.length > 1) return;
     // What executors were handed in this turn is copied in the next, before the one after that.

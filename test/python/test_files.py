@@ -1,0 +1,169 @@
+"""Values that change hands as files in memory, between real processes of this machine."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cloudpickle
+import numpy as np
+import pytest
+
+from taskloom import Client, LocalCluster, _data, _files
+
+pytestmark = pytest.mark.skipif(not _files.host_mark(), reason="no files can be handed over here")
+
+# Workers do not have this file.
+cloudpickle.register_pickle_by_value(sys.modules[__name__])
+MB = 2**20
+ROLES = re.compile("taskloom-(worker|client|nanny)-[0-9a-f]+-[0-9]+-")
+FOLDER = Path(_files.SHARED_MEMORY)
+
+
+def folders(pids=None):
+    """Return folders of Taskloom there: of these processes, or of all."""
+    found = [path for path in FOLDER.iterdir() if ROLES.match(path.name)]
+    return [p for p in found if pids is None or p.name.split("-")[3] in map(str, pids)]
+
+
+def until(condition, seconds=30):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def is_mapped(array):
+    """Whether the array is a view of a file."""
+    base = array
+    while isinstance(base, np.ndarray):
+        base = base.base
+    return isinstance(base, memoryview) and isinstance(base.obj, mmap.mmap)
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with LocalCluster(n_workers=2, threads_per_worker=1, memory_limit="1 GiB") as made:
+        with Client(made) as client:
+            client.wait_for_workers(2)
+            pids = pids_of(client)
+        yield made
+        with Client(made) as client:
+            pids |= pids_of(client)
+    until(lambda: not folders(pids.values()))
+
+
+@pytest.fixture
+def client(cluster):
+    with Client(cluster) as made:
+        made.wait_for_workers(2)
+        yield made
+        assert not [path for one in folders([os.getpid()]) for path in one.iterdir()]
+    assert not folders([os.getpid()])
+
+
+def make(number):
+    return np.full(MB, number, dtype="f8")
+
+
+def seen(array):
+    """Read all of an input and write to it: others must not see that."""
+    total = float(array.sum())
+    array[:] = -1
+    return total, is_mapped(array)
+
+
+def pids_of(client):
+    return {address: info["pid"] for address, info in client.scheduler_info()["workers"].items()}
+
+
+def test_a_scattered_array_is_a_view_of_a_file_for_everybody(client):
+    value = np.arange(MB, dtype="f8")
+    future = client.scatter(value)
+    for worker in client.scheduler_info()["workers"]:
+        assert client.submit(seen, future, workers=[worker]).result(60) == (value.sum(), True)
+    found = client.gather(future)
+    assert is_mapped(found)
+    np.testing.assert_array_equal(found, value)
+    found[0] = 5
+    assert client.gather(future)[0] == 0
+
+
+def test_a_result_goes_from_worker_to_worker_and_its_files_with_its_future(client):
+    first, second = client.scheduler_info()["workers"]
+    made = client.submit(make, 3, workers=[first])
+    assert client.submit(seen, made, workers=[second]).result(60) == (3.0 * MB, True)
+    pids = pids_of(client).values()
+
+    def values():
+        return [path for one in folders(pids) for path in one.rglob("value-*")]
+
+    # Each of them has a name of its own for the same bytes.
+    assert len(values()) == 2
+    assert len({path.stat().st_ino for path in values()}) == 1
+    del made
+    until(lambda: not values())
+
+
+@pytest.mark.parametrize("why", ["no room", "another namespace"])
+def test_bytes_go_by_the_link_instead(client, monkeypatch, why):
+    if why == "no room":
+        monkeypatch.setattr(_files, "_SPACE_SHARE", 0)
+    else:
+        mark = _files.host_mark().replace("mnt:[", "mnt:[9")
+        monkeypatch.setattr(_data, "host_mark", lambda: mark)
+    value = np.arange(MB, dtype="f8")
+    future = client.scatter(value)
+    for worker in client.scheduler_info()["workers"]:
+        assert client.submit(np.sum, future, workers=[worker]).result(60) == value.sum()
+    found = client.gather(future)
+    assert not is_mapped(found)
+    np.testing.assert_array_equal(found, value)
+
+
+def test_more_files_than_may_be_open_are_read(client, monkeypatch):
+    monkeypatch.setattr(_files, "_most_maps", lambda: 2)
+    futures = client.map(make, range(6))
+    found = client.gather(futures)
+    assert [float(one[7]) for one in found] == list(range(6))
+    if sys.version_info < (3, 13):
+        assert sum(map(is_mapped, found)) <= 2
+
+
+@pytest.mark.parametrize("whose", ["that made it", "that took it"])
+def test_a_killed_worker_takes_nothing_with_it_and_leaves_nothing(client, whose):
+    first, second = client.scheduler_info()["workers"]
+    made = client.submit(make, 4, workers=[first], allow_other_workers=True)
+    assert client.submit(seen, made, workers=[second]).result(60)[0] == 4.0 * MB
+    pid = pids_of(client)[first if whose == "that made it" else second]
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: pid not in pids_of(client).values())
+    np.testing.assert_array_equal(client.gather(made), make(4))
+    until(lambda: not folders([pid]))
+    client.wait_for_workers(2)
+
+
+_KILLED = """
+import os, signal, sys
+import numpy as np
+from taskloom import Client, _data
+
+client = Client(sys.argv[1])
+client.scatter(np.ones(2**20))
+_data.remove_files = lambda files: os.kill(os.getpid(), signal.SIGKILL)
+print(os.getpid(), flush=True)
+client.scatter(np.zeros(2**20))
+"""
+
+
+def test_a_client_that_is_killed_over_a_scatter_leaves_nothing(cluster):
+    command = [sys.executable, "-c", _KILLED, cluster.name]
+    child = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=60)
+    assert child.returncode == -signal.SIGKILL
+    until(lambda: not folders([int(child.stdout)]))

@@ -33,6 +33,8 @@ export function decideWorker(state: SchedulerState, task: Task): WorkerRecord | 
   if (!restricted && isRootish(state, task)) {
     if (state.runningWorkers.size === 0) return null;
     if (state.options.workerSaturation === Infinity) return besideNeighbour(state, task);
+    // Room may have come since another was queued: that one is next, when this event ends.
+    if (state.room.found?.task !== task && state.queued.precedes(task)) return 'queued';
     return workerWithRoom(state, task) ?? 'queued';
   }
   if (task.deps.length === 0 && !restricted) return leastBusy(state);

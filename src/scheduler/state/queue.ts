@@ -33,18 +33,31 @@ export class TaskQueue {
     this.count++;
   }
 
+  /** Whether a task of the same client waits that is to run before this one. */
+  precedes(task: Task): boolean {
+    if (this.count === 0) return false;
+    const head = this.head(task.demands.owner);
+    return head !== undefined && runsBefore(head, task);
+  }
+
+  private head(owner: Share): Task | undefined {
+    const heap = this.heaps.get(owner);
+    let task = heap?.peek();
+    while (task !== undefined && task.state !== 'queued') {
+      heap?.pop();
+      this.entries--;
+      task = heap?.peek();
+    }
+    if (task === undefined) this.heaps.delete(owner);
+    return task;
+  }
+
   /** The next task of each client, the most urgent first. */
   heads(): Task[] {
     const heads: Task[] = [];
-    for (const [owner, heap] of this.heaps) {
-      let task = heap.peek();
-      while (task !== undefined && task.state !== 'queued') {
-        heap.pop();
-        this.entries--;
-        task = heap.peek();
-      }
-      if (task === undefined) this.heaps.delete(owner);
-      else heads.push(task);
+    for (const owner of this.heaps.keys()) {
+      const task = this.head(owner);
+      if (task !== undefined) heads.push(task);
     }
     if (heads.length > 1) heads.sort((a, b) => (runsBefore(a, b) ? -1 : 1));
     return heads;

@@ -20,7 +20,7 @@ from typing import Any
 
 import msgpack
 
-from taskloom import _loop, _pack, serialize
+from taskloom import _default, _loop, _pack, serialize
 from taskloom._connection import active_cluster, find_cluster, list_connection_files
 from taskloom._context import current_task
 from taskloom._errors import CancelledError, ConfigError, TaskloomError, VersionWarning
@@ -115,6 +115,7 @@ class Client(Inspection):
         self._installs: list[Install] = []
         self._next_key = 0
         self.cluster: Any = None
+        self._is_dasks = False
         self._session: Session
         if not asynchronous:
             self._begin()
@@ -138,6 +139,8 @@ class Client(Inspection):
             warnings.warn(self._session.warning, VersionWarning, stacklevel=3)
         if self._set_as_default:
             _clients.append(weakref.ref(self))
+            _default.begin_use()
+            self._is_dasks = True
 
     async def _connect(self) -> Client:
         if not hasattr(self, "_session"):
@@ -165,12 +168,18 @@ class Client(Inspection):
         """Leave the cluster, which forgets this client's futures; end it if it is the client's."""
         with contextlib.suppress(ValueError):
             _clients.remove(weakref.ref(self))
+        self._leave_dask()
         if self.asynchronous:
             return self._aclose()
         _loop.wait_for(self._session.start(self._session.close()))
         if self._own_cluster is not None:
             self._own_cluster.close()
         return None
+
+    def _leave_dask(self) -> None:
+        if self._is_dasks:
+            self._is_dasks = False
+            _default.end_use()
 
     async def _aclose(self) -> None:
         if not hasattr(self, "_session"):
@@ -181,6 +190,7 @@ class Client(Inspection):
 
     def shutdown(self) -> Any:
         """End the cluster with all its processes, and this client."""
+        self._leave_dask()
 
         async def end() -> None:
             with contextlib.suppress(TaskloomError):
@@ -239,12 +249,14 @@ class Client(Inspection):
 
     @contextlib.contextmanager
     def as_current(self) -> Iterator[None]:
-        """Be the current client of this thread within a ``with`` block."""
+        """Be the current client of this thread, and Dask's there, within a ``with`` block."""
         stack = _current.__dict__.setdefault("stack", [])
         stack.append(self)
+        _default.begin_use()
         try:
             yield
         finally:
+            _default.end_use()
             stack.remove(self)
 
     def _show_warning(self, message: Message) -> None:
@@ -697,13 +709,36 @@ class Client(Inspection):
         return get(self, dsk, keys, sync=sync, **kwargs)
 
     def compute(self, collections: Any, sync: bool = False, **kwargs: Any) -> Any:
-        """Compute Dask collections; futures of their results, or with ``sync`` the results."""
+        """Compute Dask collections; futures of their results, or with ``sync`` the results.
+
+        Parameters
+        ----------
+        collections : collection, or list of them
+            Together they are one graph: what they share is computed once.
+        sync : bool
+            Wait and give results.
+        **kwargs
+            ``optimize_graph``, ``traverse``, and options of `submit` for all tasks.
+        """
         from taskloom._collections import compute
 
         return compute(self, collections, sync=sync, **kwargs)
 
     def persist(self, collections: Any, **kwargs: Any) -> Any:
-        """Compute Dask collections and keep them on the cluster, as collections of futures."""
+        """Compute Dask collections and keep them on the cluster, as collections of futures.
+
+        Parameters
+        ----------
+        collections : collection, or list of them
+            Together they are one graph.
+        **kwargs
+            ``optimize_graph``, and options of `submit` for all tasks.
+
+        Returns
+        -------
+        collection, or list of them
+            At once; the tasks run meanwhile.
+        """
         from taskloom._collections import persist
 
         return persist(self, collections, **kwargs)

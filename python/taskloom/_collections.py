@@ -1,43 +1,29 @@
-"""Dask's graphs on a cluster, by Dask's public seams alone.
+"""Dask's collections on a cluster, by Dask's public seams alone.
 
-A node of a graph is a task whose function runs the node with the results of those it depends on.
-Keys get a mark of their call, so that two graphs that use one name for two things do not meet.
-Dask is imported when the first graph comes.
+Dask optimises collections and gives a scheduler one graph, which goes out as `update-graph`
+messages. Keys get a mark of their call, so that two graphs that use one name for two things do not
+meet. Dask is imported when the first graph comes.
 """
 
 from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Hashable, Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Hashable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from taskloom import _pack, serialize
-from taskloom._errors import ConfigError
 from taskloom._future import Future, _Origin
-from taskloom._outbox import graph_message
+from taskloom._nodes import Packed, Packer
+from taskloom._outbox import GRAPH_BYTES, GRAPH_TASKS, Message, graph_message
+from taskloom.executor.nodes import run_node
 
 if TYPE_CHECKING:
     from taskloom._client import Client
 
 _calls = itertools.count(1)
-_OPTIONS = (
-    "workers",
-    "resources",
-    "retries",
-    "priority",
-    "allow_other_workers",
-    "fifo_timeout",
-)
+_ANNOTATIONS = ("workers", "resources", "retries", "priority", "allow_other_workers")
 
-
-def run_node(node: Any, values: dict[Hashable, Any]) -> Any:
-    """Run a node of a graph; on a worker."""
-    return node(values)
-
-
-def _finish(rebuild: Any, extra: tuple, results: Any) -> Any:
-    return rebuild(results, *extra)
+Annotations = dict[str, dict[Hashable, Any]]
 
 
 def _graph_of(dsk: Any) -> dict[Hashable, Any]:
@@ -49,6 +35,18 @@ def _graph_of(dsk: Any) -> dict[Hashable, Any]:
     return convert_legacy_graph(dict(dsk))
 
 
+def _annotations_of(dsk: Any) -> Annotations:
+    """Return what `dask.annotate` has said of parts of a graph: by kind, then by key."""
+    if hasattr(dsk, "__dask_annotations__"):
+        return dsk.__dask_annotations__()
+    found: Annotations = {}
+    for layer in getattr(dsk, "layers", {}).values():
+        for kind, value in (getattr(layer, "annotations", None) or {}).items():
+            said = {key: value(key) if callable(value) else value for key in layer}
+            found.setdefault(kind, {}).update(said)
+    return found
+
+
 def _flat(keys: Any) -> list[Hashable]:
     """Return the keys of nested lists; a tuple is a key."""
     if not isinstance(keys, list):
@@ -56,30 +54,131 @@ def _flat(keys: Any) -> list[Hashable]:
     return [key for one in keys for key in _flat(one)]
 
 
-def _sorted(graph: dict[Hashable, Any], wanted: Iterable[Hashable]) -> list[Hashable]:
-    """Return what the wanted keys need, inputs before what needs them."""
-    order: dict[Hashable, None] = {}
-    for root in wanted:
-        stack = [(root, False)]
-        while stack:
-            key, seen = stack.pop()
-            if key in order:
-                continue
-            if key not in graph:
-                raise KeyError(key)
-            needs = [one for one in graph[key].dependencies if one not in order]
-            if seen or not needs:
-                order[key] = None
-                continue
-            stack.append((key, True))
-            stack.extend((one, False) for one in needs)
-    return list(order)
+def _needed(
+    graph: dict[Hashable, Any], wanted: dict[Hashable, None]
+) -> tuple[dict[Hashable, Any], dict[Hashable, Future]]:
+    """Return the nodes that the wanted keys need, and the futures that stand for nodes."""
+    nodes: dict[Hashable, Any] = {}
+    held: dict[Hashable, Future] = {}
+    stack = list(wanted)
+    while stack:
+        key = stack.pop()
+        if key in nodes or key in held:
+            continue
+        node = graph[key]
+        value = getattr(node, "value", None)
+        if type(value) is Future:
+            held[key] = value
+            continue
+        nodes[key] = node
+        stack.extend(node.dependencies)
+    return nodes, held
+
+
+def _ranked(nodes: dict[Hashable, Any], held: dict[Hashable, Future]) -> list[Hashable]:
+    """Return the keys as Dask would run them, which puts inputs before what needs them."""
+    from dask.order import order
+
+    if len(nodes) == 1:
+        return list(nodes)
+    if held:
+        # Dask's order wants to see every key that a node names.
+        from dask._task_spec import DataNode
+
+        ranks = order({**nodes, **{key: DataNode(key, None) for key in held}})
+    else:
+        ranks = order(nodes)
+    return sorted(nodes, key=ranks.__getitem__)
 
 
 def _name(key: Hashable, mark: str) -> str:
     if isinstance(key, tuple) and key and isinstance(key[0], str):
         return f"{key[0]}{mark}-{'-'.join(map(str, key[1:]))}"[:4000]
     return f"{key}{mark}"[:4000]
+
+
+class _Choice:
+    """The options of a graph's tasks: those of the call, with what is said of single keys."""
+
+    def __init__(self, kwargs: Message, annotations: Annotations) -> None:
+        import dask
+
+        said = {**dask.get_annotations(), **{k: v for k, v in kwargs.items() if v is not None}}
+        self._all = {kind: said.get(kind) for kind in _ANNOTATIONS}
+        self._single = {kind: annotations[kind] for kind in _ANNOTATIONS if annotations.get(kind)}
+        self._made: dict[Any, Message] = {}
+        self.alike = not self._single and not any(map(callable, self._all.values()))
+
+    def of(self, key: Hashable) -> Message:
+        """Return the options of a task; the same dict for the same options."""
+        from taskloom._client import _options
+
+        said = {kind: value(key) if callable(value) else value for kind, value in self._all.items()}
+        for kind, values in self._single.items():
+            # What the call says goes before what the graph carries.
+            if said[kind] is None:
+                said[kind] = values.get(key)
+        mark = repr(said)
+        made = self._made.get(mark)
+        if made is None:
+            made = self._made[mark] = _options(
+                said["workers"],
+                said["resources"],
+                said["retries"],
+                said["priority"] or 0,
+                bool(said["allow_other_workers"]),
+                None,
+            )
+        return made
+
+
+class _Rows(NamedTuple):
+    """A graph's tasks in the order of their numbers."""
+
+    keys: list[Hashable]
+    packed: list[Packed]
+    options: list[Message] | None
+    """None: `option` for all."""
+    option: Message
+    order: list[int] | None
+
+
+def _rows(
+    client: Client, nodes: dict[Hashable, Any], keys: list[Hashable], choice: _Choice
+) -> _Rows:
+    packer = Packer(client)
+    if choice.alike:
+        pack = packer.pack
+        return _Rows(keys, [pack(nodes[key]) for key in keys], None, choice.of(None), None)
+    of = {key: choice.of(key) for key in keys}
+    # A message has one set of options and names only tasks before its own: stages of tasks with
+    # the same options, as few as there can be.
+    stages: dict[Hashable, int] = {}
+    for key in keys:
+        needs = [one for one in nodes[key].dependencies if one in of]
+        stages[key] = max((stages[one] + (of[one] is not of[key]) for one in needs), default=0)
+    ranks = {key: rank for rank, key in enumerate(keys)}
+    keys = sorted(keys, key=lambda key: (stages[key], id(of[key]), ranks[key]))
+    return _Rows(
+        keys,
+        [packer.pack(nodes[key]) for key in keys],
+        [of[key] for key in keys],
+        of[keys[0]],
+        [ranks[key] for key in keys],
+    )
+
+
+def _parts(rows: _Rows) -> list[tuple[int, int]]:
+    """Cut tasks into messages: of one set of options, and of bounded length."""
+    cuts, start, size = [], 0, 0
+    for at, packed in enumerate(rows.packed):
+        other = rows.options is not None and rows.options[at] is not rows.options[start]
+        if at > start and (other or at - start == GRAPH_TASKS or size > GRAPH_BYTES):
+            cuts.append((start, at))
+            start, size = at, 0
+        size += len(packed.args)
+    cuts.append((start, len(rows.packed)))
+    return cuts
 
 
 def submit_graph(client: Client, dsk: Any, keys: Any, **kwargs: Any) -> dict[Hashable, Future]:
@@ -94,114 +193,109 @@ def submit_graph(client: Client, dsk: Any, keys: Any, **kwargs: Any) -> dict[Has
     keys : key or nested lists of keys
         Wanted.
     **kwargs
-        Options of `Client.submit` for all tasks; others are ignored, as Dask's schedulers do.
+        Options of `Client.submit` for all tasks, which go before annotations; others are ignored,
+        as Dask's schedulers do.
     """
-    from dask.order import order as static_order
-
-    from taskloom._client import _options, _parent
-    from taskloom._settings import seconds
-
-    graph = _graph_of(dsk)
     wanted = dict.fromkeys(_flat(keys))
-    names = _sorted(graph, wanted)
-    if not names:
-        return {}
-    chosen = {key: kwargs.get(key) for key in _OPTIONS}
-    options = _options(
-        chosen["workers"],
-        chosen["resources"],
-        chosen["retries"],
-        chosen["priority"] or 0,
-        bool(chosen["allow_other_workers"]),
-        None,
-    )
-    fifo = (seconds(chosen["fifo_timeout"] or "60 s") or 0) * 1000
-    session = client._session
-    session.must_be_open()
-    function = client._function(run_node)
-    mark = f"-{_pack_mark()}"
-    places = {key: at for at, key in enumerate(names)}
-    written = [_pack_node(client, graph[key], places) for key in names]
-    ranks = static_order({key: graph[key] for key in names})
-    by_rank = sorted(range(len(names)), key=lambda at: ranks[names[at]])
-    order = [0] * len(names)
-    for rank, at in enumerate(by_rank):
-        order[at] = rank
-    with session.lock:
-        first = session.numbers(len(names))
-        offsets, rows, deps, size = [0], [0], [], 0
-        for packed, inner, outer in written:
-            size += len(packed)
-            offsets.append(size)
-            deps.extend(first + place for place in inner)
-            deps.extend(outer)
-            rows.append(len(deps))
-        cids = [first + places[key] for key in wanted]
-        session.say(
-            graph_message(
-                first,
-                [_name(key, mark) for key in names],
-                session.function_number(function),
-                b"".join(packed for packed, _, _ in written),
-                offsets,
-                options,
-                fifo,
-                _parent(),
-                deps,
-                rows,
-                "all" if len(cids) == len(names) else sorted(cids),
-                order,
-            )
-        )
-        # The others are the scheduler's alone.
-        kept = set(cids)
-        for cid in range(first, first + len(names)):
-            if cid not in kept:
-                session.outcomes.pop(cid, None)
+    client._session.must_be_open()
+    graph = _graph_of(dsk)
+    choice = _Choice(kwargs, _annotations_of(dsk))
+    nodes, held = _needed(graph, wanted)
+    if not nodes:
+        return {key: held[key] for key in wanted}
+    rows = _rows(client, nodes, _ranked(nodes, held), choice)
+    mark = _mark()
+    first = _send(client, rows, held, wanted, mark, kwargs.get("fifo_timeout"))
     now = time.time()
+    places = {key: at for at, key in enumerate(rows.keys)}
     futures = {}
     for key in wanted:
-        name = _name(key, mark)
+        if key in held:
+            futures[key] = held[key]
+            continue
         head = key[0] if isinstance(key, tuple) else key
         origin = _Origin(str(head).rpartition("-")[0] or str(head), now)
-        futures[key] = Future(name, client, first + places[key], origin)
+        futures[key] = Future(_name(key, mark), client, first + places[key], origin)
     return futures
 
 
-def _pack_mark() -> str:
+def _send(
+    client: Client,
+    rows: _Rows,
+    held: dict[Hashable, Future],
+    wanted: dict[Hashable, None],
+    mark: str,
+    fifo_timeout: float | str | None,
+) -> int:
+    """Say a graph to the scheduler; return the number of its first task."""
+    from taskloom._client import _parent
+    from taskloom._settings import seconds
+
+    fifo = (seconds(fifo_timeout or "60 s") or 0) * 1000
+    session = client._session
+    function = client._function(run_node)
+    count = len(rows.keys)
+    with session.lock:
+        first = session.numbers(count)
+        cids: dict[Hashable, int] = {key: future._cid for key, future in held.items()}
+        cids.update(zip(rows.keys, range(first, first + count), strict=True))
+        kept = {cids[key] for key in wanted if key not in held}
+        parts = _parts(rows)
+        # What a later message builds on is wanted until that has been said.
+        ahead = _ahead(rows, parts, cids, first) - kept if len(parts) > 1 else set()
+        number = session.function_number(function)
+        for start, end in parts:
+            deps, ends, offsets, size = [], [0], [0], 0
+            for packed in rows.packed[start:end]:
+                size += len(packed.args)
+                offsets.append(size)
+                deps.extend([cids[key] for key in packed.needs])
+                deps.extend([future._cid for future in packed.futures])
+                ends.append(len(deps))
+            here = range(first + start, first + end)
+            session.say(
+                graph_message(
+                    first + start,
+                    [_name(key, mark) for key in rows.keys[start:end]],
+                    number,
+                    b"".join([packed.args for packed in rows.packed[start:end]]),
+                    offsets,
+                    rows.option if rows.options is None else rows.options[start],
+                    fifo,
+                    _parent(),
+                    deps,
+                    ends,
+                    [cid for cid in here if cid in kept or cid in ahead],
+                    None if rows.order is None else rows.order[start:end],
+                )
+            )
+        outcomes = session.outcomes
+        for cid in range(first, first + count):
+            if cid not in kept and cid not in ahead:
+                # The scheduler's alone.
+                outcomes.pop(cid, None)
+    for cid in ahead:
+        session.release(cid)
+    return first
+
+
+def _ahead(
+    rows: _Rows, parts: list[tuple[int, int]], cids: dict[Hashable, int], first: int
+) -> set[int]:
+    """Return the tasks that those of a later message need."""
+    needed: set[int] = set()
+    for start, end in parts[1:]:
+        for packed in rows.packed[start:end]:
+            needed.update(
+                cid for key in packed.needs if first <= (cid := cids[key]) < first + start
+            )
+    return needed
+
+
+def _mark() -> str:
     from taskloom._client import _SALT
 
-    return f"{_SALT}g{next(_calls)}"
-
-
-class _Input:
-    """Stands for the result of another node."""
-
-    def __init__(self, place: int) -> None:
-        self.place = place
-
-
-def _pack_node(
-    client: Client, node: Any, places: dict[Hashable, int]
-) -> tuple[bytes, list[int], list[int]]:
-    """Return a node's arguments, the places of its inputs, and numbers of futures in it."""
-    needs = list(node.dependencies)
-    values = {key: _Input(at) for at, key in enumerate(needs)}
-    outer: list[int] = []
-
-    def reference(value: object) -> int | None:
-        if type(value) is _Input:
-            return value.place
-        number = client._dependency(value)
-        if number is None:
-            return None
-        if number not in outer:
-            outer.append(number)
-        return len(needs) + outer.index(number)
-
-    frames = serialize.dumps(((node, values), {}), reference)
-    packed = _pack.pack_frames(frames, f"The parts of {node.key!r}")
-    return packed, [places[key] for key in needs], outer
+    return f"-{_SALT}g{next(_calls)}"
 
 
 def _shape(keys: Any, values: dict[Hashable, Any]) -> Any:
@@ -227,21 +321,20 @@ def get(client: Client, dsk: Any, keys: Any, sync: bool = True, **kwargs: Any) -
     return _shape(keys, dict(zip(order, found, strict=True)))
 
 
-def _as_list(collections: Any) -> tuple[list[Any], bool]:
-    many = isinstance(collections, list | tuple | set | frozenset)
-    return (list(collections) if many else [collections]), many
+def _asker(client: Client, options: Message) -> Any:
+    """Return a scheduler for Dask that answers with futures."""
+
+    def ask(dsk: Any, keys: Any, **kwargs: Any) -> Any:
+        return _shape(keys, submit_graph(client, dsk, keys, **options))
+
+    return ask
 
 
-def _optimized(collections: list[Any], optimize_graph: bool) -> list[Any]:
-    import dask
-
-    for one in collections:
-        if not dask.is_dask_collection(one):
-            raise ConfigError(
-                f"A Dask collection is needed here, not {type(one).__name__}. Submit functions "
-                "with client.submit."
-            )
-    return list(dask.optimize(*collections)) if optimize_graph else collections
+def _split(kwargs: Message) -> tuple[Message, Message]:
+    """Part options of tasks from those of Dask's optimisation."""
+    names = (*_ANNOTATIONS, "fifo_timeout")
+    options = {name: kwargs[name] for name in names if name in kwargs}
+    return options, {name: value for name, value in kwargs.items() if name not in names}
 
 
 def compute(
@@ -249,36 +342,45 @@ def compute(
     collections: Any,
     sync: bool = False,
     optimize_graph: bool = True,
+    traverse: bool = True,
     **kwargs: Any,
 ) -> Any:
     """Compute collections; see `Client.compute`."""
-    ready, many = _as_list(collections)
-    futures = []
-    for one in _optimized(ready, optimize_graph):
-        keys = one.__dask_keys__()
-        parts = submit_graph(client, one.__dask_graph__(), keys, **kwargs)
-        rebuild, extra = one.__dask_postcompute__()
-        results = _lists(keys, parts)
-        futures.append(client.submit(_finish, rebuild, tuple(extra), results, key=None))
-    answer = futures if many else futures[0]
+    import dask
+
+    many = isinstance(collections, list | tuple | set | frozenset)
+    items = list(collections) if many else [collections]
+    if traverse:
+        plain = (list, tuple, set, dict)
+        items = [dask.delayed(one) if isinstance(one, plain) else one for one in items]
+    options, more = _split(kwargs)
+    # Dask makes one graph of all, in which each collection is one key, and puts what the
+    # scheduler answers in the place of the collections.
+    futures = dask.compute(
+        *items,
+        traverse=False,
+        optimize_graph=optimize_graph,
+        scheduler=_asker(client, options),
+        **more,
+    )
+    answer = list(futures) if many else futures[0]
     return client.gather(answer) if sync else answer
-
-
-def _lists(keys: Any, values: dict[Hashable, Any]) -> Any:
-    if isinstance(keys, list):
-        return [_lists(key, values) for key in keys]
-    return values[keys]
 
 
 def persist(client: Client, collections: Any, optimize_graph: bool = True, **kwargs: Any) -> Any:
     """Compute collections and keep their parts on the cluster; see `Client.persist`."""
-    ready, many = _as_list(collections)
-    kept = []
-    for one in _optimized(ready, optimize_graph):
-        keys = one.__dask_keys__()
-        parts = submit_graph(client, one.__dask_graph__(), keys, **kwargs)
-        rebuild, extra = one.__dask_postpersist__()
-        kept.append(rebuild({key: parts[key] for key in _flat(keys)}, *extra))
+    import dask
+
+    many = isinstance(collections, list | tuple | set | frozenset)
+    items = list(collections) if many else [collections]
+    options, more = _split(kwargs)
+    kept = dask.persist(
+        *items,
+        traverse=False,
+        optimize_graph=optimize_graph,
+        scheduler=_asker(client, options),
+        **more,
+    )
     if many:
-        return kept if isinstance(collections, list) else type(collections)(kept)
+        return list(kept) if isinstance(collections, list) else type(collections)(kept)
     return kept[0]

@@ -123,7 +123,7 @@ def _guards(fn: Callable) -> list[tuple[dict, str, object]] | None:
         if id(one) in seen:
             continue
         seen.add(id(one))
-        if not _by_value(one):
+        if not goes_by_value(one):
             continue
         for value in (*(one.__defaults__ or ()), *(one.__kwdefaults__ or {}).values()):
             if not _is_fixed(value, stack):
@@ -152,7 +152,7 @@ def _is_fixed(value: object, stack: list[types.FunctionType]) -> bool:
     return isinstance(value, _FIXED)
 
 
-def _by_value(fn: types.FunctionType) -> bool:
+def goes_by_value(fn: types.FunctionType | type) -> bool:
     """Whether cloudpickle writes its code rather than its name."""
     if fn.__module__ in (None, "__main__") or "<" in fn.__qualname__:
         return True

@@ -48,7 +48,7 @@ _SAFE = 2**53
 _DEPTH = 100
 # Buffers of fewer bytes stay within the pickle.
 _OUT_OF_BAND = 1024
-_DEPENDENCY = "taskloom-dep"
+DEPENDENCY = "taskloom-dep"
 _NUMBERS = frozenset("biufcMm")
 _LEAVES = frozenset({type(None), bool, float, bytes})
 _SCALARS = _LEAVES | {int, str}
@@ -383,7 +383,7 @@ def dumps(obj: Any, reference: Reference | None = None) -> list[Buffer]:
     buffers: list[pickle.PickleBuffer] = []
     if reference is None:
         try:
-            head = pickle.dumps(obj, 5, buffer_callback=_collect(buffers))
+            head = pickle.dumps(obj, 5, buffer_callback=collect(buffers))
             if b"__main__" not in head:
                 return [head, *(buffer.raw() for buffer in buffers)]
         except Exception:
@@ -403,9 +403,9 @@ def _by_value(obj: Any, reference: Reference | None, buffers: list[pickle.Pickle
     sink = io.BytesIO()
     try:
         if reference is None:
-            base(sink, 5, buffer_callback=_collect(buffers)).dump(obj)
+            base(sink, 5, buffer_callback=collect(buffers)).dump(obj)
         else:
-            _referring(base)(sink, 5, buffer_callback=_collect(buffers), reference=reference).dump(
+            _referring(base)(sink, 5, buffer_callback=collect(buffers), reference=reference).dump(
                 obj
             )
     except Exception as error:
@@ -428,14 +428,16 @@ def _referring(base: type[pickle.Pickler]) -> type:
 
             def persistent_id(self, obj: Any) -> tuple[str, int] | None:
                 number = self.reference(obj)
-                return None if number is None else (_DEPENDENCY, number)
+                return None if number is None else (DEPENDENCY, number)
 
         made = _referring_classes[base] = Referring
     return made
 
 
-def _collect(buffers: list[pickle.PickleBuffer]) -> Callable[[pickle.PickleBuffer], bool]:
-    def collect(buffer: pickle.PickleBuffer) -> bool:
+def collect(buffers: list[pickle.PickleBuffer]) -> Callable[[pickle.PickleBuffer], bool]:
+    """Return a callback of a pickler: large buffers go to the list, small ones into the pickle."""
+
+    def take(buffer: pickle.PickleBuffer) -> bool:
         try:
             large = buffer.raw().nbytes >= _OUT_OF_BAND
         except BufferError:
@@ -445,7 +447,7 @@ def _collect(buffers: list[pickle.PickleBuffer]) -> Callable[[pickle.PickleBuffe
             buffers.append(buffer)
         return not large
 
-    return collect
+    return take
 
 
 def _unpicklable(obj: Any, error: BaseException) -> str:
@@ -476,6 +478,6 @@ class _Resolving(pickle.Unpickler):
 
     def persistent_load(self, pid: tuple[str, int]) -> Any:
         name, number = pid
-        if name != _DEPENDENCY:
+        if name != DEPENDENCY:
             raise pickle.UnpicklingError(f"persistent id {pid!r} is not one of taskloom's")
         return self.resolve(number)

@@ -15,6 +15,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
 from taskloom._errors import AuthenticationError, CommClosedError, TimeoutError
+from taskloom._same_host import connect_on_this_host
 
 Message = dict[str, Any]
 
@@ -74,6 +75,7 @@ class Link:
                 open_timeout=timeout,
                 close_timeout=2,
                 proxy=None,
+                sock=connect_on_this_host(address),
             )
         except InvalidStatus as error:
             status = error.response.status_code

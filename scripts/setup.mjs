@@ -94,7 +94,14 @@ async function installPython() {
     await must(
       'Installing the Python packages',
       python,
-      ['-m', 'pip', 'install', '--disable-pip-version-check', '-e', '.[typescript,lab,test,examples]'],
+      [
+        '-m',
+        'pip',
+        'install',
+        '--disable-pip-version-check',
+        '-e',
+        '.[typescript,lab,test,examples]'
+      ],
       {
         env: { HATCH_BUILD_NO_HOOKS: 'true' },
         advice:

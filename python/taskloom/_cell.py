@@ -27,6 +27,8 @@ MOST = 100_000
 _automatic = os.environ.get("TASKLOOM_PROGRESS", "").lower() not in ("off", "0", "false", "no")
 _cell: _Cell | None = None
 _hooked = False
+_followed: list[tuple[Any, Callable[[dict, bool], None]]] = []
+"""Bars that are on a page and have not been seen to end."""
 
 
 class _Cell:
@@ -85,11 +87,43 @@ def displayer(parent: Any = None) -> Callable[[dict, bool], None]:
             "metadata": {},
             "transient": {"display_id": display_id},
         }
-        # The parent is that of the cell, whatever runs by now.
+        # The first goes to its cell, whatever runs by now. Updates find it by the display's id, and
+        # name the cell that runs: readers such as nbclient hear of no other.
+        latest = parent if first else (publisher.parent_header or parent)
         with contextlib.suppress(Exception):
-            session.send(publisher.pub_socket, kind, content, parent=parent, ident=publisher.topic)
+            session.send(publisher.pub_socket, kind, content, parent=latest, ident=publisher.topic)
 
     return show
+
+
+def following(bars: Any, show: Callable[[dict, bool], None]) -> None:
+    """Tell the state of bars again at the end of each cell, until they have ended.
+
+    What is sent between two cells is heard by front ends, but not by what runs notebooks without
+    one.
+    """
+    _hook()
+    _followed.append((bars, show))
+
+
+def _tell_again() -> None:
+    for one in list(_followed):
+        bars, show = one
+        over = bars.pending() == 0
+        show(bars.bundle(), False)
+        if over:
+            _followed.remove(one)
+
+
+def _hook() -> None:
+    global _hooked
+    if _hooked:
+        return
+    _hooked = True
+    ipython = shell()
+    ipython.events.register("pre_run_cell", _begin)
+    ipython.events.register("post_run_cell", _end)
+    _begin()
 
 
 def shown_by_hand() -> None:
@@ -100,15 +134,9 @@ def shown_by_hand() -> None:
 
 def noticed(client: Client, futures: list[Future]) -> None:
     """A cell (or other code) has submitted work."""
-    global _hooked
     if not _automatic or not in_kernel():
         return
-    ipython = shell()
-    if not _hooked:
-        _hooked = True
-        ipython.events.register("pre_run_cell", _begin)
-        ipython.events.register("post_run_cell", _end)
-        _begin()
+    _hook()
     cell = _cell
     if cell is None or cell.by_hand or cell.ended:
         return
@@ -129,6 +157,7 @@ def _begin(*_: object) -> None:
 def _end(*_: object) -> None:
     """The cell has ended: a front end takes no first output for it any more."""
     cell = _cell
+    _tell_again()
     if cell is None:
         return
     if cell.bars is not None and not cell.by_hand and cell.show is None and cell.bars.pending():
@@ -139,6 +168,7 @@ def _end(*_: object) -> None:
 def _show(cell: _Cell) -> None:
     cell.show = displayer(cell.parent)
     cell.show(cell.bars.bundle(), True)
+    following(cell.bars, cell.show)
 
 
 async def _later(cell: _Cell) -> None:

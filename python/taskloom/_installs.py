@@ -127,7 +127,8 @@ def _install(install: Install, folder: Path) -> None:
             wheel = place / Path(name).name
             wheel.write_bytes(data)
             wheels.append(str(wheel))
-        missing = _missing([*install.options, *install.requirements, *wheels])
+        arguments = [*install.options, *install.requirements, *wheels]
+        missing = _missing(arguments, place / "report.json")
         if missing:
             _pip([*install.options, "--no-deps", "--target", str(target), *missing])
         target.rename(folder)
@@ -135,9 +136,10 @@ def _install(install: Install, folder: Path) -> None:
         shutil.rmtree(place, ignore_errors=True)
 
 
-def _missing(arguments: list[str]) -> list[str]:
+def _missing(arguments: list[str], report_file: Path) -> list[str]:
     """Ask pip what this environment lacks, dependencies included."""
-    report = json.loads(_pip(["--dry-run", "--report", "-", *arguments]))
+    _pip(["--dry-run", "--report", str(report_file), *arguments])
+    report = json.loads(report_file.read_text(encoding="utf-8"))
     found = []
     for one in report["install"]:
         meta, url = one["metadata"], one["download_info"]["url"]
@@ -146,7 +148,7 @@ def _missing(arguments: list[str]) -> list[str]:
     return found
 
 
-def _pip(arguments: list[str]) -> str:
+def _pip(arguments: list[str]) -> None:
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", "install"]
     try:
         done = subprocess.run(
@@ -155,7 +157,7 @@ def _pip(arguments: list[str]) -> str:
     except subprocess.TimeoutExpired:
         raise PipInstallError(f"pip took more than {_LIMIT:g} s on this worker.") from None
     if done.returncode == 0:
-        return done.stdout
+        return
     words = "\n".join(done.stderr.strip().splitlines()[-8:])
     raise PipInstallError(
         f"pip could not install {' '.join(arguments[-3:])} for {sys.executable} on a worker. "

@@ -231,6 +231,8 @@ def progress(
         show = _cell.displayer()
         show(bars.bundle(), True)
         _cell.shown_by_hand()
+        if _cell.in_kernel():
+            _cell.following(bars, show)
         client._session.start(
             follow(bars, lambda bundle, first: show(bundle, False), max(INTERVAL, interval))
         )

@@ -38,6 +38,11 @@ let on = !['off', '0', 'false', 'no'].includes(
   (process.env['TASKLOOM_PROGRESS'] ?? '').toLowerCase()
 );
 let current: Cell | null = null;
+/**
+ * Bars that have not been seen to end. Their state is told again at the end of each cell: what is
+ * sent between two cells is heard by front ends, but not by what runs notebooks without one.
+ */
+const followed = new Set<{ bars: Bars; display: Display }>();
 
 /** Shows bars under cells that submit work by themselves, or no longer. */
 export function automaticProgress(shown: boolean): void {
@@ -75,6 +80,11 @@ function submitted(futures: readonly Future[]): void {
 
 /** The cell has ended: what is displayed first from now on would belong to the next. */
 async function ended(): Promise<void> {
+  for (const one of followed) {
+    const over = one.bars.count() === 0;
+    await one.display.show(dataOf(one.bars.bundle()), false);
+    if (over) followed.delete(one);
+  }
   const cell = current;
   if (cell === null || cell.mark !== shared[CELL] || cell.ended) return;
   cell.ended = true;
@@ -83,8 +93,10 @@ async function ended(): Promise<void> {
 }
 
 async function begin(cell: Cell, bars: Bars): Promise<void> {
-  cell.display = displayer();
-  await cell.display.show(dataOf(bars.bundle()), true);
+  const display = displayer();
+  cell.display = display;
+  followed.add({ bars, display });
+  await display.show(dataOf(bars.bundle()), true);
 }
 
 async function follow(cell: Cell): Promise<void> {

@@ -65,6 +65,12 @@ function checks(node, browser) {
       command: [python, '-m', 'pytest', `--junit-xml=${join(reports, 'python.xml')}`],
       count: () => countJunit(join(reports, 'python.xml'))
     },
+    {
+      // A part of Dask's own tests, from its wheel; needs the workers that the build has made.
+      name: 'dask',
+      command: [python, 'test/dask/run.py', '--quick'],
+      count: () => JSON.parse(readFileSync(join(reports, 'dask/quick.json'), 'utf8'))
+    },
     vitest('e2e')
   ];
 }

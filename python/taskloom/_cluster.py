@@ -191,6 +191,8 @@ class LocalCluster(Cluster):
         Variables of the workers' environment.
     python : str, optional
         The Python that runs Python tasks. Default: this one.
+    python_threads : bool
+        Run them as threads of one process a worker, instead of in a process each.
     idle_timeout : float or str, optional
         Time without anything to do after which it ends.
     worker_saturation : float, optional
@@ -228,6 +230,7 @@ class LocalCluster(Cluster):
         resources: dict[str, float] | None = None,
         env: dict[str, str] | None = None,
         python: str | None = None,
+        python_threads: bool = False,
         idle_timeout: float | str | None = None,
         worker_saturation: float | str | None = None,
         allowed_failures: int | None = None,
@@ -289,6 +292,7 @@ class LocalCluster(Cluster):
                 "resources": resources or {},
                 "root": str(Path.cwd()),
                 "drainTimeout": 20_000,
+                "pythonThreads": python_threads,
                 "environment": {"TASKLOOM_PYTHON": interpreter, **(env or {})},
             },
         }

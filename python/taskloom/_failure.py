@@ -61,19 +61,36 @@ def _users_error(record: Record) -> BaseException:
             family, frames = serialize.unpack(packed)
             if family == "pickle":
                 error = serialize.deserialize(family, frames)
-                if isinstance(error, BaseException):
+                if isinstance(error, Exception) and not isinstance(error, StopIteration):
                     return error
+                if isinstance(error, BaseException):
+                    return _errors.TaskError(record["blame"], _not_for_here(record))
         except Exception as why:
             # Its class cannot be made here; the record has what it said.
             record = {**record, "message": f"{record['message']} (not brought as itself: {why!r})"}
     return _errors.TaskError(record["blame"], record["message"])
 
 
+def _not_for_here(record: Record) -> str:
+    """Tell of an exception (SystemExit and its like) that would end whoever it is raised in."""
+    return (
+        f"The task raised {record['message']}. It is not raised here as itself, because that "
+        "would end what waits for the task instead. Return from the task, or raise an exception "
+        "of class Exception."
+    )
+
+
 def _with_place(error: BaseException, record: Record) -> BaseException:
     if record.get("traceback"):
         error.__cause__ = RemoteTraceback(f'\n"""\n{record["traceback"].rstrip()}\n"""')
     worker = record.get("worker")
-    note = f"In task {record['blame']}" + (f" on worker {worker}." if worker else ".")
-    if hasattr(error, "add_note") and note not in getattr(error, "__notes__", ()):
-        error.add_note(note)
+    notes = [f"In task {record['blame']}" + (f" on worker {worker}." if worker else ".")]
+    if type(error) is MemoryError:
+        notes.append(
+            "The worker's machine gave it no more memory. Make the task smaller, or run fewer at "
+            "a time (fewer threads a worker)."
+        )
+    for note in notes:
+        if hasattr(error, "add_note") and note not in getattr(error, "__notes__", ()):
+            error.add_note(note)
     return error

@@ -226,9 +226,9 @@ def pack_args(
     packing.futures = found = []
     try:
         frames = serialize.dumps((args, kwargs))
-    except serialize.SerializationError:
+    except SerializationError as error:
         if not found:
-            raise
+            raise _argument_error(args, kwargs, error) from error.__cause__
     finally:
         packing.futures = None
     if not found:
@@ -246,7 +246,31 @@ def pack_args(
             deps.append(number)
         return place
 
-    return pack_frames(serialize.dumps((args, kwargs), reference), "The arguments"), deps
+    try:
+        frames = serialize.dumps((args, kwargs), reference)
+    except SerializationError as error:
+        raise _argument_error(args, kwargs, error, dependency) from error.__cause__
+    return pack_frames(frames, "The arguments"), deps
+
+
+def _argument_error(
+    args: tuple,
+    kwargs: dict,
+    error: SerializationError,
+    dependency: Callable[[Any], int | None] = lambda _: None,
+) -> SerializationError:
+    """Say which argument it is that cannot be pickled."""
+    named = [*((f"Argument {at}", arg) for at, arg in enumerate(args, 1)), *kwargs.items()]
+    for name, arg in named:
+        try:
+            serialize.dumps(arg, dependency)
+        except SerializationError as why:
+            return SerializationError(
+                f"{name} of the call cannot be sent to a worker. {why} Make it within the task."
+            )
+        except Exception:
+            continue
+    return error
 
 
 def _all_futures(args: tuple, dependency: Callable[[Any], int | None]) -> list[int] | None:

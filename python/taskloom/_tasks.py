@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from taskloom._context import TaskContext, TaskWorker, current_task, executor_context
-from taskloom._errors import ConfigError
+from taskloom._context import (
+    ExecutorContext,
+    TaskContext,
+    TaskWorker,
+    current_task,
+    executor_context,
+)
+from taskloom._errors import CommClosedError, ConfigError, TimeoutError
+from taskloom._settings import seconds
 
 if TYPE_CHECKING:
     from taskloom._client import Client
 
 _lock = threading.Lock()
 _own: Client | None = None
+# Seconds that a worker, too, dials a scheduler that is gone.
+_PATIENCE = 60.0
 
 
 def get_client(
@@ -29,7 +39,7 @@ def get_client(
     address : str, optional
         Connect there instead, unless that is where the client is connected already.
     timeout : float or str, optional
-        Seconds to connect in.
+        Seconds to connect in. Default in a task: 60, for a scheduler that is started again.
 
     Returns
     -------
@@ -42,13 +52,7 @@ def get_client(
     if context is not None and address in (None, context.scheduler):
         with _lock:
             if _own is None or _own.status != "running":
-                _own = Client(
-                    context.scheduler,
-                    token=context.token,
-                    name=f"tasks of {context.worker.name}",
-                    timeout=timeout or 10,
-                    set_as_default=False,
-                )
+                _own = _connect(context, seconds(timeout))
             return _own
     current = Client._newest()
     if current is not None and address in (None, current.address):
@@ -56,6 +60,27 @@ def get_client(
     if address is not None:
         return Client(address, timeout=timeout or 10)
     raise ConfigError("There is no client yet. Connect first: client = Client().")
+
+
+def _connect(context: ExecutorContext, limit: float | None) -> Client:
+    """Connect a task; a scheduler that is just being started again is waited for."""
+    from taskloom._client import Client
+
+    until = time.monotonic() + (limit or _PATIENCE)
+    while True:
+        left = until - time.monotonic()
+        try:
+            return Client(
+                context.scheduler,
+                token=context.token,
+                name=f"tasks of {context.worker.name}",
+                timeout=max(1.0, left),
+                set_as_default=False,
+            )
+        except (CommClosedError, TimeoutError):
+            if limit is not None or left < 0:
+                raise
+            time.sleep(0.5)
 
 
 def get_worker() -> TaskWorker:

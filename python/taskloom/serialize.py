@@ -21,6 +21,8 @@ from typing import Any, TypeAlias
 
 import msgpack
 
+from taskloom._errors import SerializationError
+
 __all__ = [
     "FAMILIES",
     "SerializationError",
@@ -52,10 +54,6 @@ DEPENDENCY = "taskloom-dep"
 _NUMBERS = frozenset("biufcMm")
 _LEAVES = frozenset({type(None), bool, float, bytes})
 _SCALARS = _LEAVES | {int, str}
-
-
-class SerializationError(TypeError):
-    """A value cannot travel, or cannot be read in this language."""
 
 
 # -------------------------------------------------------------------------- entry

@@ -334,9 +334,9 @@ export class Nanny {
   private readMemory(): void {
     if (this.options.shape.memoryLimit === 0 && this.workers.size === 0) return;
     const names = new Map([...this.workers].map(([name, child]) => [child.pid, name]));
-    readResident([...names.keys()], (pid, rss) => {
+    readResident([...names.keys()], (pid, rss, tree) => {
       const name = names.get(pid);
-      if (name !== undefined) this.apply({ type: 'worker-memory', name, rss });
+      if (name !== undefined) this.apply({ type: 'worker-memory', name, rss, tree });
     });
   }
 

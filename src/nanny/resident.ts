@@ -3,7 +3,7 @@
  * that it can be done many times a second; elsewhere by one `ps` for all of them.
  */
 import { execFile } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 
 const PAGE_BYTES = 4096;
 const HAS_PROC = existsSync('/proc/self/statm');
@@ -11,16 +11,19 @@ const HAS_PROC = existsSync('/proc/self/statm');
 /** ms between readings that the machine bears. */
 export const READING_MS = HAS_PROC ? 150 : 1000;
 
-/** Calls back with the resident bytes of each process that could be read. */
+/**
+ * Calls back with the resident bytes of each process that could be read; `tree`: with those of all
+ * processes below it, where the system tells.
+ */
 export function readResident(
   pids: readonly number[],
-  onRead: (pid: number, rss: number) => void
+  onRead: (pid: number, rss: number, tree: number) => void
 ): void {
   if (pids.length === 0) return;
   if (HAS_PROC) {
     for (const pid of pids) {
       const rss = residentOf(pid);
-      if (rss !== null) onRead(pid, rss);
+      if (rss !== null) onRead(pid, rss, rss + residentBelow(pid));
     }
     return;
   }
@@ -28,7 +31,7 @@ export function readResident(
     if (error !== null) return;
     for (const line of stdout.trim().split('\n')) {
       const [pid, kib] = line.trim().split(/\s+/).map(Number);
-      if (pid !== undefined && kib !== undefined) onRead(pid, kib * 1024);
+      if (pid !== undefined && kib !== undefined) onRead(pid, kib * 1024, kib * 1024);
     }
   });
 }
@@ -41,6 +44,23 @@ function residentOf(pid: number): number | null {
   } catch {
     return null;
   }
+}
+
+/** Of all processes that it has started, and those below them. */
+function residentBelow(pid: number): number {
+  let sum = 0;
+  try {
+    for (const task of readdirSync(`/proc/${pid}/task`)) {
+      const children = readFileSync(`/proc/${pid}/task/${task}/children`, 'latin1').trim();
+      if (children === '') continue;
+      for (const child of children.split(' ').map(Number)) {
+        sum += (residentOf(child) ?? 0) + residentBelow(child);
+      }
+    }
+  } catch {
+    // It has just ended, or the kernel keeps no such list.
+  }
+  return sum;
 }
 
 let measuredPage = 0;

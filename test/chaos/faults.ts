@@ -12,6 +12,7 @@ import { sleep } from './load.ts';
 import type { Load } from './load.ts';
 import { resetConnections } from './network.ts';
 import type { Network, Wire } from './network.ts';
+import type { PythonKind, PythonLoad } from './python.ts';
 import { signal } from './setting.ts';
 import type { Setting } from './setting.ts';
 import type { Tally } from './tally.ts';
@@ -20,6 +21,8 @@ import type { Tally } from './tally.ts';
 export interface Scene {
   setting: Setting;
   loads: readonly Load[];
+  /** null = no Python in this run. */
+  python: PythonLoad | null;
   tally: Tally;
   rng: Rng;
 }
@@ -86,7 +89,56 @@ function onWire(
   return `${wire.address} ${what}for ${ms} ms`;
 }
 
+/** A Python task that misbehaves, sometimes always, else a few times. */
+function inPython({ python, rng }: Scene, kind: PythonKind): string | null {
+  if (python === null) return null;
+  const times = rng.chance(0.3) ? 1e9 : rng.integer(1, 2);
+  python.misbehave(kind, { times });
+  return times > 2 ? 'always' : `${times} times`;
+}
+
+/** What hits the Python processes of workers. */
+const PYTHON_FAULTS: readonly Fault[] = [
+  {
+    name: 'kill-python',
+    weight: 2,
+    inject: scene => {
+      scene.setting.executorKills.push(Date.now());
+      return kill(pick(scene.rng, scene.setting.executors()), scene);
+    }
+  },
+  {
+    name: 'stop-python',
+    weight: 2,
+    inject: scene => stop(pick(scene.rng, scene.setting.executors()), scene)
+  },
+  { name: 'python-segfault', weight: 1, inject: scene => inPython(scene, 'segfaults') },
+  { name: 'python-exit', weight: 1, inject: scene => inPython(scene, 'exits') },
+  { name: 'python-out-of-memory', weight: 1, inject: scene => inPython(scene, 'hogs') },
+  {
+    name: 'python-endless',
+    weight: 1,
+    inject: ({ python, rng }) => {
+      const seconds = duration(rng, 200, 5000) / 1000;
+      const isCancelled = rng.chance(0.5);
+      python?.misbehave('endless', { seconds, ...(isCancelled ? { cancel: seconds } : {}) });
+      if (python === null) return null;
+      return `${isCancelled ? 'cancelled by force' : 'ended by its timeout'} after ${seconds} s`;
+    }
+  },
+  {
+    name: 'python-holds-interpreter',
+    weight: 1,
+    inject: ({ python, rng }) => {
+      const seconds = Math.ceil(duration(rng, 1000, 20_000) / 1000);
+      python?.misbehave('holds', { seconds, times: 1 });
+      return python === null ? null : `for ${seconds} s`;
+    }
+  }
+];
+
 export const FAULTS: readonly Fault[] = [
+  ...PYTHON_FAULTS,
   {
     name: 'kill-worker',
     weight: 5,
@@ -150,8 +202,9 @@ export const FAULTS: readonly Fault[] = [
   {
     name: 'out-of-memory',
     weight: 1,
-    inject: ({ loads, rng }) => {
+    inject: ({ setting, loads, rng }) => {
       const times = rng.chance(0.3) ? 1e9 : rng.integer(1, 2);
+      setting.hogs.push(Date.now());
       rng.pick(loads).misbehave('hogs', { times });
       return times > 3 ? 'always' : `${times} times`;
     }

@@ -7,7 +7,15 @@
  */
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
-import { appendFileSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import {
+  appendFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { commandPath, nodePath } from '../../src/config/runtime.ts';
@@ -27,6 +35,8 @@ export interface SettingOptions {
   /** MB of the disk that workers spill to. */
   disk: number;
   network: boolean;
+  /** Python tasks, too, where the checkout has an interpreter. */
+  python: boolean;
 }
 
 /** A machine beside the cluster's own. */
@@ -53,6 +63,12 @@ export class Setting {
   readonly faulty = new Set<Wire>();
   /** When the scheduler was killed. */
   readonly kills: number[] = [];
+  /** When Python processes of executors were killed from outside. */
+  readonly executorKills: number[] = [];
+  /** When tasks were submitted that take all the memory there is. */
+  readonly hogs: number[] = [];
+  /** The interpreter of Python tasks, or null. */
+  readonly python: string | null;
   /** Stopped processes. */
   readonly stopped = new Set<number>();
   private local: LocalCluster | null = null;
@@ -66,6 +82,10 @@ export class Setting {
     const runtime = join(this.folder, 'runtime');
     mkdirSync(runtime);
     process.env['TASKLOOM_RUNTIME_DIR'] = runtime;
+    this.python = pythonOf(options.python);
+    // The cluster's workers and the hosts take it from here.
+    process.env['TASKLOOM_PYTHON'] = this.python ?? 'none';
+    if (this.python === null) this.skipped.push('Python tasks: there is no .venv/bin/python');
   }
 
   get cluster(): LocalCluster {
@@ -131,7 +151,8 @@ export class Setting {
     }
   }
 
-  private keepLog(source: string, text: string): void {
+  /** Keeps what a process said, with its name. */
+  keepLog(source: string, text: string): void {
     const lines = text.trimEnd().split('\n');
     const time = new Date().toISOString();
     const file = join(this.folder, 'processes.log');
@@ -177,6 +198,13 @@ export class Setting {
   nannies(): number[] {
     const hosts = this.hosts.map(host => host.child?.pid ?? 0);
     return [...this.pids('nanny'), ...hosts.filter(lives)];
+  }
+
+  /** Python processes that run tasks. */
+  executors(): number[] {
+    return this.descendants()
+      .filter(seen => seen.command.includes('taskloom.executor'))
+      .map(seen => seen.pid);
   }
 
   /** The host on which a process runs, or null for the cluster's own. */
@@ -237,6 +265,12 @@ export class Setting {
     this.disk?.close();
     if (!keepFolder) rmSync(this.folder, { recursive: true, force: true });
   }
+}
+
+/** The checkout's own interpreter, which has numpy; null when there is none or it is not wanted. */
+function pythonOf(wanted: boolean): string | null {
+  const path = join(import.meta.dirname, '..', '..', '.venv', 'bin', 'python');
+  return wanted && existsSync(path) ? path : null;
 }
 
 /** False when the process is gone. */

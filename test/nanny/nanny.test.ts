@@ -1,6 +1,8 @@
 /**
  * The nanny over real processes: what it reads of them, ends and starts again.
  */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -86,6 +88,20 @@ describe('a nanny', () => {
     expect([...read.keys()]).toEqual([process.pid]);
     expect(rss / process.memoryUsage.rss()).toBeGreaterThan(0.5);
     expect(rss / process.memoryUsage.rss()).toBeLessThan(2);
+  });
+
+  it('reads what processes below one use, also those that these have started', async () => {
+    const hog = 'import time; x = b"1" * 100_000_000; print(1, flush=True); time.sleep(60)';
+    const child = spawn('sh', ['-c', `python3 -c '${hog}'; true`], {
+      stdio: ['ignore', 'pipe', 'ignore'],
+      detached: true
+    });
+    await once(child.stdout, 'data');
+    let [own, tree] = [0, 0];
+    readResident([child.pid ?? 0], (_, rss, all) => ([own, tree] = [rss, all]));
+    process.kill(-(child.pid ?? 0), 'SIGKILL');
+    expect(own).toBeLessThan(50 * MIB);
+    expect(tree).toBeGreaterThan(95 * MIB);
   });
 
   it('ends a worker that outgrows its limit, says so, and starts another', async () => {

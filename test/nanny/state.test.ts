@@ -213,6 +213,17 @@ describe('memory', () => {
     expect(spawned(nanny.wake())).toEqual(['worker-0']);
   });
 
+  it('ends one whose processes pass its limit, if that lasts', () => {
+    const nanny = new Driver({ memoryLimit: 2 * GIB }).running(1);
+    const read = (tree: number): unknown[] =>
+      nanny.run({ type: 'worker-memory', name: 'worker-0', rss: GIB, tree });
+    for (let i = 0; i < 20; i++) expect(read(1.99 * GIB)).toEqual([]);
+    for (let i = 0; i < 7; i++) expect(read(2.1 * GIB)).toEqual([]);
+    expect(read(2.1 * GIB)[0]).toEqual({ op: 'signal', name: 'worker-0', signal: 'SIGTERM' });
+    const exit = exitOf(nanny.exit('worker-0', { signal: 'SIGTERM' }));
+    expect(exit.reason).toMatch(/it used 2.1 GiB/);
+  });
+
   it('has no limit when there is none', () => {
     const nanny = new Driver({ memoryLimit: 0 }).running(1);
     expect(nanny.run({ type: 'worker-memory', name: 'worker-0', rss: 900 * GIB })).toEqual([]);

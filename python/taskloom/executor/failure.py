@@ -25,6 +25,12 @@ Failure = dict[str, Any]
 
 def users_failure(error: BaseException) -> Failure:
     """Tell of an exception that a task's own code has raised."""
+    if isinstance(error, ModuleNotFoundError) and hasattr(error, "add_note"):
+        error.add_note(_lacks(error))
+    return _of_task(error)
+
+
+def _of_task(error: BaseException) -> Failure:
     return {
         "code": "TASK_ERRED",
         "message": describe(error),
@@ -37,13 +43,8 @@ def start_failure(key: str, error: BaseException) -> Failure:
     """Tell why a task could not be started: its function or arguments cannot be read here."""
     if isinstance(error, ModuleNotFoundError):
         name = error.name or "?"
-        text = (
-            f"No module named {name!r}: task {key} needs it, and the Python of this worker "
-            f"({sys.executable}, {sys.version.split()[0]}) does not have it. "
-            f"Install it there, such as with client.pip_install({name.split('.')[0]!r}), or send "
-            "the file with client.upload_file."
-        )
-        return users_failure(ModuleNotFoundError(text, name=error.name, path=error.path))
+        text = f"No module named {name!r}: task {key} needs it. {_lacks(error)}"
+        return _of_task(ModuleNotFoundError(text, name=error.name, path=error.path))
     if isinstance(error, (SerializationError, TaskloomError)):
         text = f"Task {key} could not be started: {error}"
     else:
@@ -53,6 +54,15 @@ def start_failure(key: str, error: BaseException) -> Failure:
             "the packages that they use."
         )
     return own_failure("SERIALIZATION", SerializationError(text), traceback_of=error)
+
+
+def _lacks(error: ModuleNotFoundError) -> str:
+    package = (error.name or "its package").split(".")[0]
+    return (
+        f"The Python of this worker ({sys.executable}, {sys.version.split()[0]}) does not have it. "
+        f"Install it there, such as with client.pip_install({package!r}), or send the file with "
+        "client.upload_file."
+    )
 
 
 def result_failure(key: str, error: BaseException) -> Failure:

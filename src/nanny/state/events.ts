@@ -29,8 +29,8 @@ export type NannyEvent =
   | { type: 'restart-workers'; names: readonly string[] | null }
   /** The worker has registered with the scheduler. */
   | { type: 'worker-ready'; name: string }
-  /** Its resident bytes, read from the operating system. */
-  | { type: 'worker-memory'; name: string; rss: number }
+  /** Its resident bytes, read from the operating system; `tree`: with all processes below it. */
+  | { type: 'worker-memory'; name: string; rss: number; tree?: number }
   | { type: 'worker-exited'; name: string; end: ProcessEnd }
   /** The link to the scheduler is down; it may come back. */
   | { type: 'scheduler-lost' }

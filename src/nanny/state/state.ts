@@ -4,8 +4,8 @@
  *
  * A worker that ends unasked is started again, after 0.1 s, doubling to 10 s with each end within
  * the last minute; after ten of those it is given up until somebody scales or restarts. A worker
- * beyond 95 % of its memory limit at two readings in a row is ended. Names are never used for
- * another worker. While the scheduler is away no worker is started and none is blamed for ending:
+ * beyond 95 % of its memory limit at two readings in a row, or beyond all of it together with the
+ * processes below it at eight, is ended. Names are never used for another worker. While the scheduler is away no worker is started and none is blamed for ending:
  * there is nobody it could register with.
  *
  * Invariants (validate): wanted slots are exactly the target unless closing; a slot has a process
@@ -75,6 +75,9 @@ interface Slot {
   ends: number[];
   lastReason: string;
 }
+
+/** Readings in a row at which a worker goes whose processes below it pass its limit. */
+const READINGS_OF_TREE = 8;
 
 export class NannyState {
   private readonly settings: NannySettings;
@@ -151,7 +154,7 @@ export class NannyState {
       case 'worker-ready':
         return this.ready(event.name);
       case 'worker-memory':
-        return this.memory(event.name, event.rss, now);
+        return this.memory(event.name, event.rss, event.tree ?? event.rss, now);
       case 'worker-exited':
         return this.exited(event.name, event.end, now);
       case 'scheduler-lost':
@@ -274,19 +277,22 @@ export class NannyState {
     if (slot?.status === 'starting') slot.status = 'running';
   }
 
-  private memory(name: string, rss: number, now: number): void {
+  private memory(name: string, rss: number, tree: number, now: number): void {
     const slot = this.slots.get(name);
     if (slot === undefined || (slot.status !== 'running' && slot.status !== 'starting')) return;
-    slot.rss = rss;
+    slot.rss = tree;
     const limit = this.settings.memoryLimit;
     const { terminateAt } = this.settings;
-    if (limit === 0 || terminateAt === 0 || rss <= limit * terminateAt) {
+    const isBeyond = rss > limit * terminateAt;
+    if (limit === 0 || terminateAt === 0 || (!isBeyond && tree <= limit)) {
       slot.beyond = 0;
       return;
     }
-    // One reading may be a result that the worker is just about to refuse as too large.
-    if (++slot.beyond < 2) return;
-    slot.endReason = this.outOfMemory(rss);
+    // One reading may be a result that the worker is just about to refuse as too large. What its
+    // Python processes take, the worker itself sees first, and ends only the largest of them.
+    slot.beyond += isBeyond ? READINGS_OF_TREE / 2 : 1;
+    if (slot.beyond < READINGS_OF_TREE) return;
+    slot.endReason = this.outOfMemory(tree);
     slot.expected = false;
     slot.status = 'ending';
     // The next reading would come too late for a machine that is short of memory.

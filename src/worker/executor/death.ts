@@ -42,5 +42,18 @@ function ofProcess(key: string, death: Death, { memoryLimit }: Limits): string {
     ? `WorkerMemoryError: Task ${key} made its Python process use more memory than the worker has ` +
         `(${formatBytes(memoryLimit)}): it was ended. Give the workers more memory (memoryLimit), use fewer ` +
         `threads a worker, or make the task smaller.`
-    : `TaskError: Task ${key} ended its Python process: ${death.error}`;
+    : `TaskError: Task ${key} ended its Python process: ${death.error}\n${adviceOn(death)}`;
+}
+
+/** What to do about a process that ended under a task. */
+function adviceOn({ signal, exitCode }: Death): string {
+  if (signal === 'SIGKILL')
+    return (
+      'Give the task less to hold at a time or the workers more memory, if the machine ran out ' +
+      'of it; client.retry runs it again.'
+    );
+  return signal === null
+    ? `Return from the task or raise an exception instead of ending the process (${exitCode}).`
+    : 'Run the function in a Python of your own with the same input: it crashes there, too, if ' +
+        'the fault is in native code (an extension, ctypes).';
 }

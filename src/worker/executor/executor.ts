@@ -29,6 +29,8 @@ export interface Death {
   others: Handed[];
   outOfMemory: boolean;
   exitCode: number;
+  /** By which a process ended; null = by none. */
+  signal: string | null;
   /** It was ended by `kill`. */
   killed: boolean;
   /** Its own code never came to run. */

@@ -448,14 +448,33 @@ export class PythonExecutor implements Executor, LiveHolder {
       case 'results':
         return this.results(message);
       case 'recalled':
+        return this.recalled(message);
       case 'fetched':
       case 'ran':
       case 'stacks':
         return this.answered(head['id'] as number, message);
+      case 'log':
+        // What a task has printed is among the last words of its process.
+        this.output = `${this.output}${String(head['text'])}\n`.slice(-LAST_WORDS);
+        return this.tell(head as unknown as Exclude<FromThread, ResultBatch>);
       default:
-        // began, lacking, seceded, rejoined, reschedule, log: as threads say them.
+        // began, lacking, seceded, rejoined, reschedule: as threads say them.
         return this.tell(head as unknown as Exclude<FromThread, ResultBatch>);
     }
+  }
+
+  /**
+   * An answer that came too late finds tasks that count as kept here, and that the process, which
+   * held its interpreter or was starting, has let go of: it gets them once more.
+   */
+  private recalled(message: LinkMessage): void {
+    const id = message.head['id'] as number;
+    if (this.answers.has(id)) return this.answered(id, message);
+    for (const seq of message.head['seqs'] as number[]) {
+      const task = this.queue.get(seq);
+      if (task !== undefined) this.pending.push(task);
+    }
+    this.post();
   }
 
   private results({ head, frames }: LinkMessage): void {
@@ -534,6 +553,7 @@ export class PythonExecutor implements Executor, LiveHolder {
       others,
       outOfMemory: this.killed === 'for memory',
       exitCode: code ?? -1,
+      signal,
       killed: this.killed === 'by us',
       stillborn,
       error: this.spawnError || reasonOf(code, signal, this.output)

@@ -245,6 +245,7 @@ export class ExecutorThread implements Executor {
       others,
       outOfMemory,
       exitCode,
+      signal: null,
       killed,
       stillborn,
       error

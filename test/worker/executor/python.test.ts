@@ -141,6 +141,18 @@ describe.skipIf(PYTHON === undefined)('tasks that have not begun', () => {
     expect(await first.done).toMatchObject({ type: 'float' });
   });
 
+  it('are not lost when the answer comes too late: the interpreter was held', async () => {
+    const h = await start();
+    const first = await h.submit('import ctypes\ndef f(): return ctypes.PyDLL(None).sleep(4)');
+    const second = await h.submit(SLEEP, [0]);
+    await first.began;
+    while ((await h.pool.stacks(300)).get(first.tid)?.frames.length !== 0);
+    h.pool.recall([second.tid], [1]);
+    expect(await first.done).toMatchObject({ type: 'int' });
+    expect(await second.done).toMatchObject({ type: 'int' });
+    expect(h.kept).toEqual([second.tid]);
+  });
+
   it('move to an executor that has nothing to do', async () => {
     const h = await start(2);
     const fn = await h.define(SLEEP);

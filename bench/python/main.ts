@@ -84,6 +84,8 @@ function best(sets: Figures[]): Figures {
   for (const { name, more } of MEASURES) {
     const all = sets.map(set => set[name]).filter(one => one !== undefined);
     if (all.length > 0) chosen[name] = more ? Math.max(...all) : Math.min(...all);
+    const used = sets.map(set => set[`${name}_cpu`]).filter(one => one !== undefined);
+    if (used.length > 0) chosen[`${name}_cpu`] = Math.min(...used);
   }
   return chosen;
 }
@@ -104,17 +106,19 @@ const rows = MEASURES.filter(({ name }) => us[name] !== undefined).map(measure =
   const { name, label, more, floor } = measure;
   const [mine, other] = [us[name] ?? Number.NaN, theirs[name] ?? Number.NaN];
   const ratio = more ? mine / other : other / mine;
-  return { label, taskloom: mine, dask: dask[name], daskInf: daskInf[name], ratio, floor };
+  const cpu = (theirs[`${name}_cpu`] ?? Number.NaN) / (us[`${name}_cpu`] ?? Number.NaN);
+  return { label, taskloom: mine, dask: dask[name], daskInf: daskInf[name], ratio, floor, cpu };
 });
 console.table(
-  rows.map(({ label, taskloom, dask: plain, daskInf: inf, ratio, floor }) => ({
+  rows.map(({ label, taskloom, dask: plain, daskInf: inf, ratio, floor, cpu }) => ({
     label,
     taskloom: short(taskloom),
     dask: short(plain),
     'dask, inf': short(inf),
     ratio: `${ratio.toFixed(1)}x`,
     floor: `${floor}x`,
-    met: ratio >= floor
+    met: ratio >= floor,
+    'cpu ratio': `${cpu.toFixed(1)}x`
   }))
 );
 const met = rows.every(({ ratio, floor }) => ratio >= floor);

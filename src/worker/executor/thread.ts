@@ -4,7 +4,7 @@
  */
 import { resourceLimits as ownLimits, Worker } from 'node:worker_threads';
 import type { Serialized } from '../../serialize/value.ts';
-import { BEGUN, HAND_OVER_FROM, TAKEN } from './messages.ts';
+import { BEGUN, HAND_OVER_FROM, LARGE_FRAME, TAKEN } from './messages.ts';
 import type {
   FromThread,
   SentFunction,
@@ -13,9 +13,6 @@ import type {
   ThreadSetup,
   ToThread
 } from './messages.ts';
-
-/** Frames of at least so many bytes must be copies of their own: their buffers are handed over. */
-const HANDED_OVER = 16 * 1024;
 
 /** A task as it is handed to a thread. */
 export interface Handed {
@@ -185,7 +182,7 @@ export class ExecutorThread {
       message.values = this.values;
       for (const { frames } of this.values) {
         for (const frame of frames) {
-          if (frame.byteLength >= HANDED_OVER) transfers.push(frame.buffer as ArrayBuffer);
+          if (frame.byteLength >= LARGE_FRAME) transfers.push(frame.buffer as ArrayBuffer);
         }
       }
       this.values = [];
@@ -282,7 +279,7 @@ export class ExecutorThread {
  */
 export function compact(value: Serialized): Serialized {
   const frames = value.frames.map(frame =>
-    frame.byteLength >= HANDED_OVER || frame.byteLength * 2 < frame.buffer.byteLength
+    frame.byteLength >= LARGE_FRAME || frame.byteLength * 2 < frame.buffer.byteLength
       ? Uint8Array.from(frame)
       : frame
   );

@@ -67,13 +67,7 @@ class Graph {
 
   finish(): UpdateGraph {
     const { message } = this;
-    const args = new Uint8Array(this.bytes);
-    let at = 0;
-    for (const part of this.parts) {
-      args.set(part, at);
-      at += part.length;
-    }
-    message.args = args;
+    message.args = joined(this.parts, this.bytes);
     const fns = message.fn as number[];
     if (fns.every(fn => fn === fns[0])) message.fn = fns[0] ?? 0;
     if (message.deps.length === 0) message.depOffsets = [];
@@ -83,6 +77,21 @@ class Graph {
     }
     return message;
   }
+}
+
+/**
+ * Loops here and in the ledger are functions of their own: the engine compiles a long loop in the
+ * middle of a function for that one state of affairs, and for every single task submitted after a
+ * `map` it would then enter that code and fall out of it again behind the loop.
+ */
+function joined(parts: readonly Uint8Array[], bytes: number): Uint8Array {
+  const whole = new Uint8Array(bytes);
+  let at = 0;
+  for (const part of parts) {
+    whole.set(part, at);
+    at += part.length;
+  }
+  return whole;
 }
 
 /** The static order of tasks that depend on each other; null when there is nothing to say. */
@@ -102,13 +111,16 @@ function orderWithin({ first, deps, depOffsets }: UpdateGraph): number[] | null 
 
 export class GraphOutbox {
   private readonly send: (message: ClientToScheduler) => void;
+  private readonly dispatch: () => void;
   private graph: Graph | null = null;
   private flushing = false;
   /** Set while something waits for an asynchronous look at a function. */
   private line: Promise<void> | null = null;
 
-  constructor(send: (message: ClientToScheduler) => void) {
+  /** `dispatch`: what was sent may leave at once, for a turn has been waited for already. */
+  constructor(send: (message: ClientToScheduler) => void, dispatch: () => void) {
     this.send = send;
+    this.dispatch = dispatch;
   }
 
   /** Runs `action` now, or, when earlier ones wait, after them. `ready` makes it wait itself. */
@@ -142,6 +154,7 @@ export class GraphOutbox {
     setImmediate(() => {
       this.flushing = false;
       this.flush();
+      this.dispatch();
     });
   }
 

@@ -3,13 +3,13 @@
  * slot to others. A task that waits for futures of that client leaves its slot by itself.
  */
 import { CommClosedError, ConfigError, TimeoutError } from '../base/errors.ts';
+import { RECONNECT_MS } from '../comm/redial.ts';
 import { executorContext } from '../base/task-context.ts';
 import type { ExecutorContext, TaskContext, TaskWorker } from '../base/task-context.ts';
 import { Client } from './client.ts';
 
-/** ms for which a scheduler that does not answer is dialled again, and between two dials. */
-const AWAY_MS = 60_000;
-const REDIAL_MS = 250;
+/** ms between two dials of a scheduler that does not answer. */
+const PAUSE_MS = 250;
 
 let client: Promise<Client> | null = null;
 
@@ -31,14 +31,14 @@ async function connectPatiently(
   scheduler: ExecutorContext['scheduler'],
   name: string
 ): Promise<Client> {
-  const until = performance.now() + AWAY_MS;
+  const until = performance.now() + RECONNECT_MS;
   for (;;) {
     try {
       return await Client.connect(scheduler, { name });
     } catch (error) {
       const away = error instanceof CommClosedError || error instanceof TimeoutError;
       if (!away || performance.now() > until) throw error;
-      await new Promise(resolve => setTimeout(resolve, REDIAL_MS));
+      await new Promise(resolve => setTimeout(resolve, PAUSE_MS));
     }
   }
 }

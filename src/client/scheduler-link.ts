@@ -93,6 +93,11 @@ export class SchedulerLink {
     if (this.welcomed) this.connection?.send(message);
   }
 
+  /** See Connection. */
+  flush(): void {
+    this.connection?.flush();
+  }
+
   /** Whether the process stays up for it. */
   keepsAlive(keep: boolean): void {
     this.awake = keep;

@@ -98,6 +98,7 @@ export class Session {
   private readonly functions = new Map<string, number>();
   private nextFunction = 1;
   private waits = 0;
+  private lettingGo: NodeJS.Immediate | null = null;
   private ended: string | null = null;
   private released: number[] = [];
   private readonly warned = new Set<string>();
@@ -110,7 +111,10 @@ export class Session {
     this.address = options.address;
     this.name = options.name;
     this.onWarning = options.onWarning ?? showWarning;
-    this.outbox = new GraphOutbox(message => this.transmit(message));
+    this.outbox = new GraphOutbox(
+      message => this.transmit(message),
+      () => this.link.flush()
+    );
     this.requester = new Requester(message => this.outbox.message(message));
     this.link = this.makeLink(options);
     this.values = new Values(this, options.token);
@@ -292,12 +296,20 @@ export class Session {
 
   /** The process stays up while something is waited for, and only then. */
   async alive<T>(action: () => Promise<T>): Promise<T> {
-    if (this.waits++ === 0) this.link.keepsAlive(true);
+    if (this.waits++ === 0 && this.lettingGo === null) this.link.keepsAlive(true);
     try {
       return await action();
     } finally {
-      if (--this.waits === 0) this.link.keepsAlive(false);
+      if (--this.waits === 0) this.letGo();
     }
+  }
+
+  /** Most programs wait for the next task at once: the link is not let go of and taken hold of for each. */
+  private letGo(): void {
+    this.lettingGo ??= setImmediate(() => {
+      this.lettingGo = null;
+      if (this.waits === 0) this.link.keepsAlive(false);
+    });
   }
 
   /** Waits for tasks. Where a task waits, its slot is theirs meanwhile. */

@@ -23,6 +23,8 @@ export interface Connection<Out> {
   readonly peer: string;
   readonly isOpen: boolean;
   send(message: Out): void;
+  /** Sends what this turn has gathered now, for a sender that has gathered already. */
+  flush(): void;
   /** Flushes, then closes. */
   close(code: number, reason: string): void;
   /** Bytes accepted and not yet handed to the operating system. */
@@ -36,7 +38,7 @@ export interface Connection<Out> {
  */
 export class TurnBatch<Out> {
   private batch: Out[] = [];
-  private scheduled = false;
+  private scheduled: NodeJS.Immediate | null = null;
   private readonly flushBatch: (batch: Out[]) => void;
 
   constructor(flushBatch: (batch: Out[]) => void) {
@@ -45,13 +47,12 @@ export class TurnBatch<Out> {
 
   add(message: Out): void {
     this.batch.push(message);
-    if (this.scheduled) return;
-    this.scheduled = true;
-    setImmediate(this.flush);
+    this.scheduled ??= setImmediate(this.flush);
   }
 
   readonly flush = (): void => {
-    this.scheduled = false;
+    if (this.scheduled !== null) clearImmediate(this.scheduled);
+    this.scheduled = null;
     if (this.batch.length === 0) return;
     const batch = this.batch;
     this.batch = [];

@@ -40,6 +40,10 @@ class InprocEnd<Out extends Message, In extends Message> implements Connection<O
     if (this.isOpen) this.outbox.add(message);
   }
 
+  flush(): void {
+    this.outbox.flush();
+  }
+
   close(code: number, reason: string): void {
     if (!this.isOpen) return;
     this.outbox.flush();

@@ -70,7 +70,8 @@ export async function listenOnThisHost(
   } catch {
     return null;
   }
-  void removeStale(folder);
+  // What cannot be removed stays: nobody but us is disturbed by it.
+  removeStale(folder).catch(() => undefined);
   return server;
 }
 

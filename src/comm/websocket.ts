@@ -45,6 +45,10 @@ class WebSocketConnection<Out extends Message> implements Connection<Out> {
     if (this.isOpen) this.outbox.add(message);
   }
 
+  flush(): void {
+    this.outbox.flush();
+  }
+
   keepsAlive(keep: boolean): void {
     // A socket without a handle would remember each of these calls for when it connects.
     if (this.socket.readyState !== WebSocket.OPEN) return;

@@ -5,7 +5,10 @@ import { NO_TASK_OPTIONS } from '../../src/protocol/task-options.ts';
 
 function send(tasks: { cid: number; deps: number[]; parent?: number }[]): ClientToScheduler[] {
   const sent: ClientToScheduler[] = [];
-  const outbox = new GraphOutbox(message => sent.push(message));
+  const outbox = new GraphOutbox(
+    message => sent.push(message),
+    () => undefined
+  );
   for (const { cid, deps, parent = 0 } of tasks) {
     outbox.task(
       { cid, key: `k-${cid}`, fn: 1, args: new Uint8Array(1), deps, parent },

@@ -15,7 +15,7 @@ import { Ledger } from '../../src/client/state/ledger.ts';
 import type { Outcome } from '../../src/client/state/segments.ts';
 import type { Cluster } from './cluster.ts';
 import { FUNCTIONS } from './graphs.ts';
-import { Link } from './link.ts';
+import { Link, redialLater } from './link.ts';
 import { describe } from './messages.ts';
 import { unpackValue } from './program.ts';
 import type { Behaviour } from './program.ts';
@@ -150,15 +150,11 @@ export class SimClient {
     this.welcomed = false;
     this.questions.clear();
     for (const one of this.readers) this.later(one);
-    this.redialLater();
-  }
-
-  private redialLater(): void {
-    this.world.after(50 + this.world.soon(200), () => {
-      if (!this.alive) return;
-      if (this.cluster.scheduler.alive) this.link = this.dial();
-      else this.redialLater();
-    });
+    redialLater(
+      this.cluster,
+      () => this.alive,
+      () => (this.link = this.dial())
+    );
   }
 
   /** The process ends without a word. */

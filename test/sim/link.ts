@@ -4,6 +4,7 @@
  * carries nothing any more, and each side notices that in its own time: until then one may think
  * the other gone while the other thinks it alive.
  */
+import type { Cluster } from './cluster.ts';
 import { copyMessage } from './messages.ts';
 import type { World } from './world.ts';
 
@@ -88,4 +89,14 @@ export class Link {
     this.ends[side] = null;
     end?.closed(reason);
   }
+}
+
+/** Dials a scheduler that was lost, when it is there again and whoever dials still is. */
+export function redialLater(cluster: Cluster, isAlive: () => boolean, dial: () => void): void {
+  const { world } = cluster;
+  world.after(50 + world.soon(200), () => {
+    if (!isAlive()) return;
+    if (cluster.scheduler.alive) dial();
+    else redialLater(cluster, isAlive, dial);
+  });
 }

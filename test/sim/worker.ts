@@ -16,7 +16,7 @@ import type { PutData } from '../../src/worker/state/events.ts';
 import type { Cluster } from './cluster.ts';
 import { SimExecutor } from './executor.ts';
 import type { ExecutorHost } from './executor.ts';
-import { Link } from './link.ts';
+import { Link, redialLater } from './link.ts';
 import { describe } from './messages.ts';
 import { SimStore } from './store.ts';
 import type { Stored } from './store.ts';
@@ -166,15 +166,11 @@ export class SimWorker implements ExecutorHost {
     if (!this.alive) return;
     if (!this.cluster.plan.reconnects) return this.close(`the scheduler is gone: ${reason}`);
     this.world.note(this.label, 'loses its scheduler');
-    this.redialLater();
-  }
-
-  private redialLater(): void {
-    this.world.after(50 + this.world.soon(200), () => {
-      if (!this.alive) return;
-      if (this.cluster.scheduler.alive) this.link = this.dial();
-      else this.redialLater();
-    });
+    redialLater(
+      this.cluster,
+      () => this.alive,
+      () => (this.link = this.dial())
+    );
   }
 
   private greet({ worker: id, heartbeat, epoch, adopted }: WorkerHello): void {

@@ -158,21 +158,23 @@ export class Ledger {
   private addGraph(message: UpdateGraph): void {
     const count = message.keys.length;
     if (count === 0) return;
-    const { deps, first } = message;
+    const { deps, first, wants } = message;
     const fns = typeof message.fn === 'number' ? Array<number>(count).fill(message.fn) : message.fn;
-    for (const fn of fns) {
-      const kept = this.functions.get(fn);
-      if (kept !== undefined) kept.uses++;
-    }
-    const wanted = message.wants === 'all' ? null : new Set(message.wants);
-    const refs = Array<number>(count).fill(1);
-    if (wanted !== null) refs.forEach((_, i) => (refs[i] = wanted.has(first + i) ? 1 : 0));
+    this.useFunctions(fns);
+    const refs = wants === 'all' ? Array<number>(count).fill(1) : wantedOf(wants, first, count);
     const open = this.segments.at(-1);
     if (open !== undefined && canJoin(open, message)) join(open, message, fns, refs);
     else this.segments.push(newSegment(message, fns, refs));
     this.last = first + count - 1;
     for (const dep of deps) this.change(dep, 2, null);
-    if (wanted !== null) this.dropUnneeded(first, count);
+    if (wants !== 'all') this.dropUnneeded(first, count);
+  }
+
+  private useFunctions(fns: readonly number[]): void {
+    for (const fn of fns) {
+      const kept = this.functions.get(fn);
+      if (kept !== undefined) kept.uses++;
+    }
   }
 
   /** Tasks of a graph that are neither wanted nor needed by another. */
@@ -299,4 +301,11 @@ export class Ledger {
 
 function cidsOf(message: Command): number[] {
   return message.op === 'unpublish-dataset' ? [] : [...message.cids];
+}
+
+/** For each task of a graph whether it is wanted: 1, or 0. */
+function wantedOf(wants: readonly number[], first: number, count: number): number[] {
+  const refs = Array<number>(count).fill(0);
+  for (const cid of wants) refs[cid - first] = 1;
+  return refs;
 }

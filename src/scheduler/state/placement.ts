@@ -6,7 +6,8 @@
  *
  * Room, for each client: `worker-saturation` tasks a thread, or as many as fill 20 ms when they are
  * known to be shorter and their results to be small, so that a worker does not stand idle for the
- * length of a round trip. With a saturation of Infinity nothing is queued; neighbours among the roots then go to the same worker.
+ * length of a round trip. With a saturation of Infinity nothing is queued; neighbours among the
+ * roots then go to the same worker.
  */
 import { smallFirst, smallList } from '../../base/small-set.ts';
 import type { ErrorRecord } from '../../protocol/messages.ts';

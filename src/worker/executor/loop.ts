@@ -33,7 +33,7 @@ const BATCH = 128;
 const BATCH_MS = 2;
 const BATCH_BYTES = 4 * 1024 * 1024;
 /** ms without a task after which it is noted that none runs. */
-const REST_MS = 5;
+const REST_MS = 50;
 /** Results of fewer bytes are decoded again when needed: that is cheaper than keeping track. */
 const LIVE_FROM_BYTES = 1024;
 

@@ -4,11 +4,9 @@
  */
 import type { Family, Serialized } from '../../serialize/value.ts';
 import type { StoredValue } from '../store.ts';
-import { HAND_OVER_FROM, RESULT_ROW } from './messages.ts';
+import { HAND_OVER_FROM, LARGE_FRAME, RESULT_ROW } from './messages.ts';
 import type { Failure, ResultBatch } from './messages.ts';
 
-/** Frames of at least this many bytes are handed over on their own. */
-const LARGE = 16 * 1024;
 const FIRST_BUFFER = 8 * 1024;
 
 export class Results {
@@ -68,7 +66,7 @@ export class Results {
 
   private addFrame(frame: Uint8Array): void {
     const { batch } = this;
-    if (frame.length >= LARGE) {
+    if (frame.length >= LARGE_FRAME) {
       const whole = frame.byteLength === frame.buffer.byteLength ? frame : frame.slice();
       batch.lengths.push(-frame.length);
       this.large.push(new Uint8Array(whole.buffer, whole.byteOffset, whole.byteLength));

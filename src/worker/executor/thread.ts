@@ -6,7 +6,7 @@ import { resourceLimits as ownLimits, Worker } from 'node:worker_threads';
 import type { Serialized } from '../../serialize/value.ts';
 import type { StoredValue } from '../store.ts';
 import type { Death, Executor, Handed } from './executor.ts';
-import { BEGUN, HAND_OVER_FROM, TAKEN } from './messages.ts';
+import { BEGUN, HAND_OVER_FROM, LARGE_FRAME, TAKEN } from './messages.ts';
 import type {
   FromThread,
   SentFunction,
@@ -15,9 +15,6 @@ import type {
   ThreadSetup,
   ToThread
 } from './messages.ts';
-
-/** Frames of at least so many bytes must be copies of their own: their buffers are handed over. */
-const HANDED_OVER = 16 * 1024;
 
 export interface ThreadOptions {
   lane: number;
@@ -157,7 +154,7 @@ export class ExecutorThread implements Executor {
       message.values = this.values;
       for (const { frames } of this.values) {
         for (const frame of frames) {
-          if (frame.byteLength >= HANDED_OVER) transfers.push(frame.buffer as ArrayBuffer);
+          if (frame.byteLength >= LARGE_FRAME) transfers.push(frame.buffer as ArrayBuffer);
         }
       }
       this.values = [];
@@ -259,7 +256,7 @@ export class ExecutorThread implements Executor {
  */
 function compact(value: Serialized): Serialized {
   const frames = value.frames.map(frame =>
-    frame.byteLength >= HANDED_OVER || frame.byteLength * 2 < frame.buffer.byteLength
+    frame.byteLength >= LARGE_FRAME || frame.byteLength * 2 < frame.buffer.byteLength
       ? Uint8Array.from(frame)
       : frame
   );

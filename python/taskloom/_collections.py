@@ -111,7 +111,7 @@ class _Choice:
 
     def of(self, key: Hashable) -> Message:
         """Return the options of a task; the same dict for the same options."""
-        from taskloom._client import _options
+        from taskloom._submit import task_options
 
         said = {kind: value(key) if callable(value) else value for kind, value in self._all.items()}
         for kind, values in self._single.items():
@@ -121,7 +121,7 @@ class _Choice:
         mark = repr(said)
         made = self._made.get(mark)
         if made is None:
-            made = self._made[mark] = _options(
+            made = self._made[mark] = task_options(
                 said["workers"],
                 said["resources"],
                 said["retries"],
@@ -228,8 +228,8 @@ def _send(
     fifo_timeout: float | str | None,
 ) -> int:
     """Say a graph to the scheduler; return the number of its first task."""
-    from taskloom._client import _parent
     from taskloom._settings import seconds
+    from taskloom._submit import parent_task
 
     fifo = (seconds(fifo_timeout or "60 s") or 0) * 1000
     session = client._session
@@ -262,7 +262,7 @@ def _send(
                     offsets,
                     rows.option if rows.options is None else rows.options[start],
                     fifo,
-                    _parent(),
+                    parent_task(),
                     deps,
                     ends,
                     [cid for cid in here if cid in kept or cid in ahead],
@@ -293,9 +293,9 @@ def _ahead(
 
 
 def _mark() -> str:
-    from taskloom._client import _SALT
+    from taskloom._submit import SALT
 
-    return f"-{_SALT}g{next(_calls)}"
+    return f"-{SALT}g{next(_calls)}"
 
 
 def _shape(keys: Any, values: dict[Hashable, Any]) -> Any:

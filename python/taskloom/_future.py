@@ -299,7 +299,7 @@ class as_completed:
         *,
         timeout: float | str | None = None,
     ) -> None:
-        from taskloom._client import seconds
+        from taskloom._settings import seconds
 
         self.with_results = with_results
         self.raise_errors = raise_errors

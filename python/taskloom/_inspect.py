@@ -23,6 +23,7 @@ from taskloom._errors import ConfigError, TaskloomError, TimeoutError, VersionMi
 from taskloom._failure import error_of
 from taskloom._future import Future, futures_of
 from taskloom._settings import seconds
+from taskloom._submit import worker_names
 from taskloom._versions import mismatch, python_versions
 
 if TYPE_CHECKING:
@@ -200,7 +201,7 @@ class Inspection:
 
         async def copy() -> None:
             await self._session.wait(cids, lambda waiter: not waiter.pending)
-            params = {"cids": cids, "count": n, "workers": _names(workers)}
+            params = {"cids": cids, "count": n, "workers": worker_names(workers)}
             await self._session.request("replicate", params)
 
         return self._sync(copy(), for_tasks=True)
@@ -211,7 +212,7 @@ class Inspection:
 
         async def move() -> int:
             await self._session.wait(cids or [], lambda waiter: not waiter.pending)
-            params = {"cids": cids, "workers": _names(workers)}
+            params = {"cids": cids, "workers": worker_names(workers)}
             return (await self._session.request("rebalance", params))["moved"]
 
         return self._sync(move(), for_tasks=True)
@@ -241,7 +242,7 @@ class Inspection:
         """
         limit = seconds(timeout)
         params = {
-            "workers": _names(workers),
+            "workers": worker_names(workers),
             "count": n,
             "close": close_workers,
             "force": force,
@@ -293,7 +294,7 @@ class Inspection:
         params = {
             "blob": self._carry(cloudpickle.dumps(function, protocol=5)),
             "args": packed,
-            "workers": _names(workers),
+            "workers": worker_names(workers),
             "language": "python",
         }
         answers = await self._session.request("run", params)
@@ -524,12 +525,6 @@ def _keys(futures: Any) -> list[str] | None:
     return [_key(one) for one in futures]
 
 
-def _names(workers: Any) -> list[str] | None:
-    if workers is None:
-        return None
-    return [workers] if isinstance(workers, str) else [str(one) for one in workers]
-
-
 def _running(info: dict[str, Any]) -> set[tuple[str, int]]:
     """Name and process of each worker that runs."""
     members = info["members"].values()
@@ -537,5 +532,5 @@ def _running(info: dict[str, Any]) -> set[tuple[str, int]]:
 
 
 def _of_workers(found: dict[str, Any], workers: Any) -> dict[str, Any]:
-    names = _names(workers)
+    names = worker_names(workers)
     return found if names is None else {at: one for at, one in found.items() if at in names}

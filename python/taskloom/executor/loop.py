@@ -19,9 +19,7 @@ import time
 import traceback
 import types
 from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Sequence
 from typing import Any
 
 import taskloom._context as context
@@ -34,14 +32,12 @@ from taskloom.executor.failure import (
 )
 from taskloom.executor.link import Link
 from taskloom.executor.output import Forward
+from taskloom.executor.results import Results
 from taskloom.executor.sizes import size_of
+from taskloom.executor.tasks import RunningTask, Slots, Task, current_task
 from taskloom.executor.values import Outbox, Sent, Values, mapped, travels, written
 from taskloom.serialize import deserialize, pack, serialize, unpack
 
-# Results are sent when so many have gathered, or after so many seconds, or so many bytes.
-_BATCH = 32
-_BATCH_S = 0.002
-_BATCH_BYTES = 4 * 2**20
 # Results of fewer bytes are sent along at once, and decoded again when needed.
 _LIVE_BYTES = 64 * 1024
 _COPY_BYTES = 1024
@@ -52,126 +48,6 @@ _SMALL = frozenset({type(None), bool, int, float})
 _CELL = struct.Struct("<I")
 _SAMPLE_S = 0.01
 _PICKLE_OF_ONE = b"\xd7\x02\x00\x01"
-
-_current: ContextVar[RunningTask | None] = ContextVar("taskloom_task", default=None)
-
-
-class Task:
-    """A task as the worker has handed it over."""
-
-    __slots__ = ("announce", "args", "fn", "inputs", "key", "run_id", "seq", "tid")
-
-    def __init__(
-        self,
-        seq: int,
-        tid: int,
-        run_id: int,
-        key: str,
-        fn: int,
-        args: bytes | memoryview,
-        inputs: list[Any] | None,
-        announce: bool,
-    ) -> None:
-        self.seq = seq
-        self.tid = tid
-        self.run_id = run_id
-        self.key = key
-        self.fn = fn
-        self.args = args
-        self.inputs = inputs
-        self.announce = announce
-
-
-class RunningTask:
-    """A task whose code has begun; what ``taskloom.secede`` and its like act on."""
-
-    __slots__ = ("_executor", "_implicit", "_waits", "away", "cell", "key", "seq", "start", "tid")
-
-    def __init__(self, executor: Executor, task: Task, cell: int) -> None:
-        self._executor = executor
-        self.key = task.key
-        self.tid = task.tid
-        self.seq = task.seq
-        self.cell = cell
-        self.start = time.perf_counter()
-        self.away = False
-        self._implicit = False
-        self._waits = 0
-
-    def secede(self) -> None:
-        """Leave the slot, for good unless it rejoins."""
-        self._implicit = False
-        self._executor.leave(self)
-
-    def rejoin(self) -> None:
-        """Return when it has a slot again."""
-        self._executor.come_back(self)
-
-    @contextmanager
-    def waiting(self) -> Iterator[None]:
-        """Give the slot to other tasks meanwhile; take it again if it is free then."""
-        self._waits += 1
-        if self._waits == 1 and not self.away:
-            self._implicit = True
-            self._executor.leave(self)
-        try:
-            yield
-        finally:
-            self._waits -= 1
-            if self._waits == 0 and self._implicit:
-                self._implicit = False
-                self._executor.come_back_if_free(self)
-
-
-class Slots:
-    """Turns of threads: who returns goes first, then who takes the next task."""
-
-    def __init__(self, count: int) -> None:
-        self.condition = threading.Condition()
-        self.free = list(range(1, count + 1))
-        self.returning = 0
-        # Threads that wait for a slot in order to take tasks.
-        self.spare = 0
-
-    def take(self) -> int:
-        """Wait for a slot, after all who return."""
-        with self.condition:
-            self.spare += 1
-            while not self.free or self.returning > 0:
-                self.condition.wait()
-            self.spare -= 1
-            return self.free.pop()
-
-    def take_back(self) -> int:
-        """Wait for a slot, before others."""
-        with self.condition:
-            self.returning += 1
-            self.condition.notify_all()
-            while not self.free:
-                self.condition.wait()
-            self.returning -= 1
-            return self.free.pop()
-
-    def take_if_free(self) -> int:
-        """Give a slot, or 0."""
-        with self.condition:
-            return self.free.pop() if self.free else 0
-
-    def give(self, slot: int) -> None:
-        """Let others have it."""
-        with self.condition:
-            self.free.append(slot)
-            self.condition.notify_all()
-
-
-class Results:
-    """What has ended and has not been told."""
-
-    def __init__(self) -> None:
-        self.rows: list[tuple] = []
-        self.failures: list[dict[str, Any]] = []
-        self.frames: list[Any] = []
-        self.bytes = 0
 
 
 class Executor:
@@ -198,10 +74,7 @@ class Executor:
         self._queue: deque[Task] = deque()
         self._slots = Slots(setup["threads"])
         self._running: dict[int, tuple[RunningTask, int]] = {}
-        self._results = Results()
-        self._results_lock = threading.Lock()
-        self._due = threading.Event()
-        self._last_sent = 0.0
+        self._results = Results(link, self._values)
         self._cells = _cells(setup["cells"])
         self._loop: asyncio.AbstractEventLoop | None = None
         self._outputs: list[Forward] = []
@@ -213,7 +86,7 @@ class Executor:
         """Serve until the worker ends or says so."""
         for _ in range(self._setup["threads"]):
             self._thread(self._take_tasks, "taskloom-task")
-        self._thread(self._tell_in_time, "taskloom-results")
+        self._thread(self._results.tell_in_time, "taskloom-results")
         while True:
             message = self._link.receive()
             if message is None or message[0]["op"] == "close":
@@ -359,7 +232,7 @@ class Executor:
             try:
                 task = self._queue.popleft()
             except IndexError:
-                self.flush()
+                self._results.flush()
                 with slots.condition:
                     if not self._queue and not slots.returning:
                         slots.condition.wait()
@@ -367,7 +240,7 @@ class Executor:
             running = RunningTask(self, task, slot)
             self._execute(task, running)
             if running.away:
-                self.flush()
+                self._results.flush()
                 return
             slot = running.cell
 
@@ -386,7 +259,7 @@ class Executor:
         except Reschedule:
             if self._is_fork:
                 os._exit(0)
-            self.flush()
+            self._results.flush()
             self._link.send({"op": "reschedule", "seq": task.seq})
         except BaseException as error:
             if self._is_fork:
@@ -404,7 +277,7 @@ class Executor:
     def _begin(self, task: Task, running: RunningTask) -> None:
         _CELL.pack_into(self._cells, 4 * running.cell, task.seq)
         self._running[task.seq] = (running, threading.get_ident())
-        _current.set(running)
+        current_task.set(running)
         if task.announce:
             self._link.send({"op": "began", "seq": task.seq})
 
@@ -412,7 +285,7 @@ class Executor:
         for output in self._outputs:
             if output.is_open:
                 output.end_line()
-        _current.set(None)
+        current_task.set(None)
         self._running.pop(running.seq, None)
         if not running.away:
             _CELL.pack_into(self._cells, 4 * running.cell, 0)
@@ -441,7 +314,7 @@ class Executor:
                     loop = asyncio.new_event_loop()
                     self._thread(loop.run_forever, "taskloom-loop")
                     self._loop = loop
-        self.flush()
+        self._results.flush()
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
     # ---------------------------------------------------------------- what came of it
@@ -492,60 +365,13 @@ class Executor:
         if nbytes >= 2**20 and frames:
             frames, files = self._outbox.put(frames)
         row = (task.seq, began, duration, nbytes, kind, family, len(frames), live, files)
-        with self._results_lock:
-            results = self._results
-            results.rows.append(row)
-            results.frames.extend(frames)
-            results.bytes += nbytes
-        self._flush_if_due(results)
+        self._results.add(row, frames, nbytes)
 
     def _failed(
         self, task: Task, began: float, running: RunningTask, failure: dict[str, Any]
     ) -> None:
         duration = (time.perf_counter() - running.start) * 1000.0
-        with self._results_lock:
-            results = self._results
-            results.rows.append((task.seq, began, duration, 0, "", "", -1, 0, None))
-            results.failures.append(failure)
-        self._flush_if_due(results)
-
-    def _flush_if_due(self, results: Results) -> None:
-        count = len(results.rows)
-        if count >= _BATCH or results.bytes >= _BATCH_BYTES:
-            self.flush()
-        elif count == 1:
-            if time.perf_counter() - self._last_sent > _BATCH_S:
-                self.flush()
-            else:
-                self._due.set()
-
-    def flush(self) -> None:
-        """Tell what has ended."""
-        if not self._results.rows:
-            return
-        with self._results_lock:
-            results = self._results
-            if not results.rows:
-                return
-            self._results = Results()
-            self._last_sent = time.perf_counter()
-            self._link.send(
-                {
-                    "op": "results",
-                    "rows": results.rows,
-                    "failures": results.failures,
-                    "evicted": self._values.take_evicted(),
-                },
-                results.frames,
-            )
-
-    def _tell_in_time(self) -> None:
-        """Send what waits behind a task that takes long."""
-        while True:
-            self._due.wait()
-            self._due.clear()
-            time.sleep(2 * _BATCH_S)
-            self.flush()
+        self._results.fail((task.seq, began, duration, 0, "", "", -1, 0, None), failure)
 
     # ---------------------------------------------------------------- leaving the slot
 
@@ -554,7 +380,7 @@ class Executor:
         if task.away:
             return
         task.away = True
-        self.flush()
+        self._results.flush()
         duration = (time.perf_counter() - task.start) * 1000.0
         self._link.send({"op": "seceded", "seq": task.seq, "duration": duration})
         _CELL.pack_into(self._cells, 4 * task.cell, 0)
@@ -626,7 +452,9 @@ class Executor:
             told["name"], told["address"], told["nthreads"], told["memoryLimit"]
         )
         context.provide_executor(
-            context.ExecutorContext(worker, scheduler["address"], scheduler["token"], _current.get)
+            context.ExecutorContext(
+                worker, scheduler["address"], scheduler["token"], current_task.get
+            )
         )
 
     def _take_output(self) -> None:
@@ -644,13 +472,13 @@ class Executor:
         self._is_fork = True
         self._link.abandon()
         self._cells = bytearray(len(self._cells))
-        self._results_lock = threading.Lock()
+        self._results.forked()
         sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
         context.provide_executor(None)
 
 
 def _current_key() -> str:
-    running = _current.get()
+    running = current_task.get()
     return "" if running is None else running.key
 
 

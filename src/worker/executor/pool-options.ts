@@ -3,7 +3,7 @@ import type { ErrorRecord } from '../../protocol/messages.ts';
 import type { ExecuteSuccess } from '../state/events.ts';
 import type { ValueStore } from '../store.ts';
 import type { ThreadSetup } from './messages.ts';
-import type { PythonSetup } from './python.ts';
+import type { PythonSetup } from './python-process.ts';
 
 /** A task to be run; its inputs are in the store. */
 export interface TaskToRun {

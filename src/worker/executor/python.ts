@@ -6,17 +6,13 @@
  *
  * Which task ran when it died stands in a small file that the process has mapped.
  */
-import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { mkdirSync, readFileSync, readdirSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
-import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { liesInMemory } from '../../config/folder.ts';
-import type { Family } from '../../serialize/value.ts';
-import { frameBytes } from '../store.ts';
 import type { StoredValue } from '../store.ts';
-import { FiledValue, takeFiles } from '../store/filed.ts';
+import { FiledValue } from '../store/filed.ts';
 import type { LiveHolder } from '../store/live.ts';
 import type { Death, Executor, Handed } from './executor.ts';
 import type {
@@ -29,6 +25,9 @@ import type {
 } from './messages.ts';
 import { LinkReader, sendMessage } from './python-link.ts';
 import type { LinkMessage } from './python-link.ts';
+import { reasonOf, startPython } from './python-process.ts';
+import type { PythonSetup } from './python-process.ts';
+import { readResults, readValue } from './python-results.ts';
 import type { Result } from './results.ts';
 import type { ThreadStack } from './stacks.ts';
 
@@ -43,24 +42,6 @@ const FILE_BYTES = 2 ** 20;
 const SPACE_SHARE = 0.5;
 const HOLDS =
   'it does not answer: it is inside native code that holds the interpreter (the GIL), or starts.';
-
-/** What it takes to start one. */
-export interface PythonSetup {
-  /** The interpreter. */
-  python: string;
-  /** Folder that holds the package `taskloom`, or '' when the interpreter finds it. */
-  packagePath: string;
-  /** Tasks at a time. */
-  threads: number;
-  root: string;
-  memoryLimit: number;
-  /** Bytes of copies of values that it may keep. */
-  liveBytes: number;
-  /** Results may stay live in it. */
-  keepsLive: boolean;
-  /** Folder for frames, best in memory; '' = none. */
-  folder: string;
-}
 
 /** Who is told what a process says; another one, when a worker's pool is made anew. */
 export interface PythonOwner {
@@ -79,21 +60,6 @@ export interface PythonOptions {
   setup: PythonSetup;
   owner: PythonOwner;
 }
-
-/** As `live` of a row: it is live there and nowhere else. */
-const OWNED = 2;
-
-type Row = [
-  seq: number,
-  start: number,
-  duration: number,
-  nbytes: number,
-  type: string,
-  family: Family,
-  count: number,
-  live: number,
-  files: (string | null)[] | null
-];
 
 export class PythonExecutor implements Executor, LiveHolder {
   readonly language = 'python';
@@ -131,16 +97,7 @@ export class PythonExecutor implements Executor, LiveHolder {
     this.sharesFiles = liesInMemory(setup.folder);
     this.cells = join(setup.folder, `cells-${options.lane}-${process.pid}-${unique++}`);
     writeFileSync(this.cells, Buffer.alloc(4 * (setup.threads + 1)), { mode: 0o600 });
-    const path = [setup.packagePath, process.env['PYTHONPATH'] ?? ''].filter(one => one !== '');
-    this.child = spawn(setup.python, ['-u', '-m', 'taskloom.executor'], {
-      stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
-      env: {
-        ...process.env,
-        ...(path.length > 0 ? { PYTHONPATH: path.join(':') } : {}),
-        // As in Dask: libraries of numbers must not start a thread a core in every process.
-        ...threadLimits(setup.threads)
-      }
-    });
+    this.child = startPython(setup);
     this.link = this.child.stdio[3] as Duplex;
     this.listen();
     sendMessage(this.link, { op: 'setup', ...setup, cells: this.cells });
@@ -337,24 +294,10 @@ export class PythonExecutor implements Executor, LiveHolder {
   async fetch(handle: number, drop: boolean): Promise<StoredValue | null> {
     const answer = await this.request('fetch', { tid: handle, drop }, []);
     if (answer === null) return null;
-    const { family, files, error } = answer.head as {
-      family: Family;
-      files: (string | null)[];
-      error: string;
-    };
-    if (error !== '') {
-      this.tell({ op: 'log', key: '', level: 'error', text: `A value cannot leave: ${error}` });
-      return null;
-    }
-    try {
-      if (files.some(file => file !== null) && this.sharesFiles) {
-        return takeFiles(family, answer.frames, files);
-      }
-      const frames = await readFrames(answer.frames, files);
-      return { family, frames, nbytes: frameBytes(frames), type: '' };
-    } catch {
-      return null;
-    }
+    const error = answer.head['error'] as string;
+    if (error === '') return readValue(answer, this.sharesFiles);
+    this.tell({ op: 'log', key: '', level: 'error', text: `A value cannot leave: ${error}` });
+    return null;
   }
 
   /** Calls a function that is no task; packFrames of its result. */
@@ -446,7 +389,10 @@ export class PythonExecutor implements Executor, LiveHolder {
         this.owner.onReady(head['packages'] as Record<string, string>);
         return this.tell({ op: 'ready' });
       case 'results':
-        return this.results(message);
+        return this.tellResults(
+          readResults(message, this.sharesFiles, result => this.tellResults([result], [])),
+          head['evicted'] as number[]
+        );
       case 'recalled':
         return this.recalled(message);
       case 'fetched':
@@ -475,47 +421,6 @@ export class PythonExecutor implements Executor, LiveHolder {
       if (task !== undefined) this.pending.push(task);
     }
     this.post();
-  }
-
-  private results({ head, frames }: LinkMessage): void {
-    const rows = head['rows'] as Row[];
-    const failures = head['failures'] as Failure[];
-    const results: Result[] = [];
-    let at = 0;
-    let failed = 0;
-    for (const row of rows) {
-      const count = Math.max(0, row[6]);
-      const own = frames.slice(at, (at += count));
-      const failure = row[6] < 0 ? (failures[failed++] ?? null) : null;
-      const files = row[8];
-      if (files?.some(file => file !== null) === true) {
-        if (this.sharesFiles) results.push(this.filedResult(row, own, files));
-        else void this.resultFromFiles(row, own, files);
-      } else results.push(resultOf(row, own, failure));
-    }
-    this.tellResults(results, head['evicted'] as number[]);
-  }
-
-  private filedResult(row: Row, own: Uint8Array[], files: (string | null)[]): Result {
-    try {
-      return { ...resultOf(row, [], null), stored: takeFiles(row[5], own, files) };
-    } catch (error) {
-      return resultOf(row, [], unreadable(error));
-    }
-  }
-
-  private async resultFromFiles(
-    row: Row,
-    own: Uint8Array[],
-    files: (string | null)[]
-  ): Promise<void> {
-    let result: Result;
-    try {
-      result = resultOf(row, await readFrames(own, files), null);
-    } catch (error) {
-      result = resultOf(row, [], unreadable(error));
-    }
-    this.tellResults([result], []);
   }
 
   // ---------------------------------------------------------------- its end
@@ -577,66 +482,3 @@ export class PythonExecutor implements Executor, LiveHolder {
 }
 
 let unique = 1;
-
-const LIMITED = ['OMP_NUM_THREADS', 'MKL_NUM_THREADS', 'OPENBLAS_NUM_THREADS'];
-
-function threadLimits(threads: number): Record<string, string> {
-  const set = LIMITED.filter(name => process.env[name] === undefined);
-  return Object.fromEntries(set.map(name => [name, String(Math.max(1, threads))]));
-}
-
-/** How a process ended, for people, with the last that it wrote. */
-function reasonOf(code: number | null, signal: NodeJS.Signals | null, output: string): string {
-  const how =
-    signal === 'SIGKILL'
-      ? 'it was killed (SIGKILL), as the system does when memory is short'
-      : signal === 'SIGSEGV' || signal === 'SIGBUS'
-        ? `it crashed in native code (${signal}, a segmentation fault)`
-        : signal !== null
-          ? `it ended by ${signal}`
-          : `it ended with exit code ${code ?? -1}`;
-  const last = output.trim();
-  return last === '' ? how : `${how}; it last wrote:\n${last}`;
-}
-
-function unreadable(error: unknown): Failure {
-  const text = error instanceof Error ? error.message : String(error);
-  const message = `SerializationError: the frames of its result could not be read: ${text}`;
-  return { code: 'SERIALIZATION', message, traceback: '', exception: null };
-}
-
-/** All frames of a value, those in files included; the files are removed. */
-async function readFrames(
-  sent: readonly Uint8Array[],
-  files: readonly (string | null)[]
-): Promise<Uint8Array[]> {
-  let at = 0;
-  return Promise.all(
-    files.map(async file => {
-      if (file === null) return sent[at++] as Uint8Array;
-      try {
-        const bytes = await readFile(file);
-        return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-      } finally {
-        await rm(file, { force: true });
-      }
-    })
-  );
-}
-
-/** `failure`: it has failed; else it has succeeded, though it may have stayed without frames. */
-function resultOf(row: Row, frames: Uint8Array[], failure: Failure | null): Result {
-  const [seq, start, duration, nbytes, type, family, , live] = row;
-  return {
-    seq,
-    start,
-    duration,
-    nbytes,
-    type,
-    family,
-    frames,
-    live: live > 0,
-    owned: live === OWNED,
-    failure
-  };
-}

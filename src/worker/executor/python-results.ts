@@ -1,0 +1,131 @@
+/**
+ * Results as a Python executor tells them: a row each, with frames that came along or lie in files.
+ */
+import { readFile, rm } from 'node:fs/promises';
+import type { Family } from '../../serialize/value.ts';
+import { frameBytes } from '../store.ts';
+import type { StoredValue } from '../store.ts';
+import { takeFiles } from '../store/filed.ts';
+import type { Failure } from './messages.ts';
+import type { LinkMessage } from './python-link.ts';
+import type { Result } from './results.ts';
+
+/** As `live` of a row: it is live there and nowhere else. */
+const OWNED = 2;
+
+type Row = [
+  seq: number,
+  start: number,
+  duration: number,
+  nbytes: number,
+  type: string,
+  family: Family,
+  count: number,
+  live: number,
+  files: (string | null)[] | null
+];
+
+/**
+ * Reads a message of results. `sharesFiles`: files lie in memory, and are values as they are; else
+ * they are read, and `later` gets what takes a while.
+ */
+export function readResults(
+  { head, frames }: LinkMessage,
+  sharesFiles: boolean,
+  later: (result: Result) => void
+): Result[] {
+  const rows = head['rows'] as Row[];
+  const failures = head['failures'] as Failure[];
+  const results: Result[] = [];
+  let at = 0;
+  let failed = 0;
+  for (const row of rows) {
+    const count = Math.max(0, row[6]);
+    const own = frames.slice(at, (at += count));
+    const failure = row[6] < 0 ? (failures[failed++] ?? null) : null;
+    const files = row[8];
+    if (files?.some(file => file !== null) === true) {
+      if (sharesFiles) results.push(filedResult(row, own, files));
+      else void resultFromFiles(row, own, files).then(later);
+    } else results.push(resultOf(row, own, failure));
+  }
+  return results;
+}
+
+/** Reads a value that was asked for; null when its files cannot be read. */
+export async function readValue(
+  { head, frames: sent }: LinkMessage,
+  sharesFiles: boolean
+): Promise<StoredValue | null> {
+  const family = head['family'] as Family;
+  const files = head['files'] as (string | null)[];
+  try {
+    if (sharesFiles && files.some(file => file !== null)) return takeFiles(family, sent, files);
+    const frames = await readFrames(sent, files);
+    return { family, frames, nbytes: frameBytes(frames), type: '' };
+  } catch {
+    return null;
+  }
+}
+
+function filedResult(row: Row, own: Uint8Array[], files: (string | null)[]): Result {
+  try {
+    return { ...resultOf(row, [], null), stored: takeFiles(row[5], own, files) };
+  } catch (error) {
+    return resultOf(row, [], unreadable(error));
+  }
+}
+
+async function resultFromFiles(
+  row: Row,
+  own: Uint8Array[],
+  files: (string | null)[]
+): Promise<Result> {
+  try {
+    return resultOf(row, await readFrames(own, files), null);
+  } catch (error) {
+    return resultOf(row, [], unreadable(error));
+  }
+}
+
+function unreadable(error: unknown): Failure {
+  const text = error instanceof Error ? error.message : String(error);
+  const message = `SerializationError: the frames of its result could not be read: ${text}`;
+  return { code: 'SERIALIZATION', message, traceback: '', exception: null };
+}
+
+/** All frames of a value, those in files included; the files are removed. */
+async function readFrames(
+  sent: readonly Uint8Array[],
+  files: readonly (string | null)[]
+): Promise<Uint8Array[]> {
+  let at = 0;
+  return Promise.all(
+    files.map(async file => {
+      if (file === null) return sent[at++] as Uint8Array;
+      try {
+        const bytes = await readFile(file);
+        return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+      } finally {
+        await rm(file, { force: true });
+      }
+    })
+  );
+}
+
+/** `failure`: it has failed; else it has succeeded, though it may have stayed without frames. */
+function resultOf(row: Row, frames: Uint8Array[], failure: Failure | null): Result {
+  const [seq, start, duration, nbytes, type, family, , live] = row;
+  return {
+    seq,
+    start,
+    duration,
+    nbytes,
+    type,
+    family,
+    frames,
+    live: live > 0,
+    owned: live === OWNED,
+    failure
+  };
+}

@@ -266,7 +266,11 @@ export function awaitValue(state: SchedulerState, task: Task, within: number): v
 }
 
 /** The value was put on workers that are gone: while one of them may be back, so may the value. */
-export function awaitScattered(state: SchedulerState, task: Task, workers: readonly number[]): void {
+export function awaitScattered(
+  state: SchedulerState,
+  task: Task,
+  workers: readonly number[]
+): void {
   const { departed, awaited } = state.recovery;
   const until = Math.max(...workers.map(id => departed.get(id) ?? -Infinity));
   if (until > state.now) awaited.set(task, until);

@@ -254,6 +254,42 @@ describe('a scheduler in place of another', () => {
     }
   });
 
+  it.each(['before', 'after', 'never'])(
+    'awaits data told of while the link of its worker is broken; the worker is back %s that',
+    back => {
+      const h = new Harness({ epoch: 'same' });
+      const id = h.worker();
+      h.client('c');
+      const [tid] = h.state.planScatter('c', 1, null).tids as [number];
+      const { facts } = h.state.workers.get(id)!;
+      h.handle({
+        type: 'remove-worker',
+        worker: id,
+        reason: 'its link broke',
+        expected: false,
+        mayReturn: 5000
+      });
+      const columns = { tids: [tid], keys: ['data'], nbytes: [80], types: ['number'] };
+      const comesBack = (): void => {
+        const held = { epoch: 'same', ...columns, running: [] };
+        h.handle({ type: 'add-worker', worker: h.state.nextWorker, facts, held });
+      };
+      if (back === 'before') comesBack();
+      h.handle({
+        type: 'client-message',
+        client: 'c',
+        message: { op: 'scattered', ...columns, cids: [900], workers: [[id]] }
+      });
+      expect(h.states('data')).toEqual([back === 'before' ? 'memory' : 'released']);
+      if (back === 'after') comesBack();
+      h.now += 5000;
+      h.handle({ type: 'tick' });
+      expect(h.states('data')).toEqual([back === 'never' ? 'erred' : 'memory']);
+      if (back !== 'never') expect(h.toWorker(2, 'hello')[0]?.adopted).toEqual([tid]);
+      expect(h.state.recovery.departed.size).toBe(0);
+    }
+  );
+
   it('reports scattered data lost that no worker brings, and all that stands on it', () => {
     const old = new Recorded({ epoch: 'old' });
     const worker = old.worker();

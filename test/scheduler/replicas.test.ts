@@ -64,6 +64,27 @@ function heartbeat(h: Harness, worker: number, rss: number): void {
 }
 
 describe('reduce-replicas', () => {
+  it('drops very many over several ticks, and then waits for its time again', () => {
+    const h = setup([1, 1]);
+    const names = Array.from({ length: 600 }, (_, i) => `x-${i}`);
+    for (const key of names) value(h, key);
+    for (const key of names) copied(h, 2, key);
+    const dropped: number[] = [];
+    const note = (): number => dropped.push(600 - h.state.replicas.replicated.size);
+    manage(h);
+    note();
+    for (let i = 0; i < 3; i++) {
+      h.now += 250;
+      h.handle({ type: 'tick' });
+      note();
+    }
+    expect(dropped).toEqual([250, 500, 600, 600]);
+    copied(h, 3 - holders(h, 'x-0')[0]!, 'x-0', true);
+    h.now += 250;
+    h.handle({ type: 'tick' });
+    expect(h.state.replicas.replicated.size).toBe(1);
+  });
+
   it('drops copies that nobody needs, on the worker that uses most memory', () => {
     const h = setup();
     value(h, 'x-1');

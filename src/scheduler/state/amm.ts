@@ -22,6 +22,8 @@ import type { SchedulerState } from './state.ts';
 import type { Task } from './tasks.ts';
 import type { WorkerRecord } from './workers.ts';
 
+/** Copies dropped in one go: more would hold up what else the scheduler and the workers have to do. */
+const DROPS_AT_ONCE = 250;
 /** Waiters up to which the workers that need a value are counted one by one. */
 const EXACT_WAITERS = 20;
 
@@ -37,8 +39,11 @@ export interface Suggestion {
 export interface Policy {
   /** Unique: a policy of the same name takes the place of the first. */
   readonly name: string;
-  /** Reads the state, never writes it. Gets the chosen worker back from each `yield`. */
-  run(state: SchedulerState): Generator<Suggestion, void, WorkerRecord | null>;
+  /**
+   * Reads the state, never writes it. Gets the chosen worker back from each `yield`. Returns true
+   * when there is more to suggest than should be done at once: it is run again at the next tick.
+   */
+  run(state: SchedulerState): Generator<Suggestion, boolean | void, WorkerRecord | null>;
 }
 
 /** Drops copies that no worker needs: one stays for each worker with a task that waits for it. */
@@ -46,13 +51,19 @@ const REDUCE_REPLICAS: Policy = {
   name: 'reduce-replicas',
   *run(state) {
     const books = state.replicas;
-    for (const task of [...books.replicated]) {
+    let left = DROPS_AT_ONCE;
+    for (const task of books.replicated) {
       const wished = books.wishes.get(task)?.count ?? 1;
       const waiters = task.waiters > EXACT_WAITERS ? task.waiters : distinctWaiters(task);
       const arriving = books.arriving.get(task)?.size ?? 0;
       const extra = replicaCount(task) + arriving - Math.max(wished, waiters, 1);
-      for (let i = 0; i < extra; i++) if ((yield { op: 'drop', task }) === null) break;
+      for (let i = 0; i < extra; i++) {
+        if (left === 0) return true;
+        if ((yield { op: 'drop', task }) === null) break;
+        left--;
+      }
     }
+    return false;
   }
 };
 
@@ -130,23 +141,33 @@ class Round {
   }
 }
 
-/** Runs policies once and carries out what is decided. */
-export function runPolicies(state: SchedulerState, policies: Iterable<Policy>): void {
+/** Runs policies once and carries out what is decided; gives those that have more to do. */
+export function runPolicies(state: SchedulerState, policies: Iterable<Policy>): Policy[] {
   const round = new Round(state);
+  const unfinished: Policy[] = [];
   for (const policy of policies) {
     const suggestions = policy.run(state);
     let answer: WorkerRecord | null = null;
     for (;;) {
-      const next: IteratorResult<Suggestion, void> = suggestions.next(answer);
-      if (next.done === true) break;
+      const next: IteratorResult<Suggestion, boolean | void> = suggestions.next(answer);
+      if (next.done === true) {
+        if (next.value === true) unfinished.push(policy);
+        break;
+      }
       answer = round.decide(next.value);
     }
   }
+  return unfinished;
 }
 
 /** The regular run: what never came is given up, wishes are looked after, then the policies. */
 export function manageMemory(state: SchedulerState): void {
   expireArrivals(state);
   for (const task of state.replicas.wishes.keys()) spread(state, task);
-  if (state.workers.size > 1) runPolicies(state, state.policies.values());
+  if (state.workers.size > 1) state.unfinished = runPolicies(state, state.policies.values());
+}
+
+/** Between regular runs: what was too much for one go. */
+export function goOnManaging(state: SchedulerState): void {
+  if (state.unfinished.length > 0) state.unfinished = runPolicies(state, state.unfinished);
 }

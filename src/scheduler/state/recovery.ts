@@ -65,6 +65,8 @@ export class Recovery {
   keepUntil = Infinity;
   /** Keys known by name only, and when each is given up. */
   readonly awaited = new Map<Task, number>();
+  /** Workers whose link broke, and until when they may be back, under another number. */
+  readonly departed = new Map<number, number>();
   /** The group of tasks whose function is not known (yet); null while there never were any. */
   group: TaskGroup | null = null;
   /** Workers that run a task already, by its key: it goes there. */
@@ -113,6 +115,12 @@ export function adopt(state: SchedulerState, worker: WorkerRecord, held: HeldVal
   for (const key of held.running) recovery.running.set(key, worker);
   return held.keys.map((key, i) => {
     const known = state.byKey.get(key);
+    const promise = sameScheduler ? state.promised.get(held.tids[i] ?? -1) : undefined;
+    if (promise !== undefined) {
+      // Put there by a client that has not told of it yet.
+      promise.holders.push(worker.id);
+      return held.tids[i] as number;
+    }
     // With us all the time: it is the value of this very task, or of one that is no more.
     if (sameScheduler && known?.id !== held.tids[i]) return -1;
     const nbytes = held.nbytes[i] ?? 0;
@@ -258,6 +266,17 @@ export function awaitValue(state: SchedulerState, task: Task, within: number): v
   state.recovery.awaited.set(task, state.now + within);
 }
 
+/** The value was put on workers that are gone: while one of them may be back, so may the value. */
+export function awaitScattered(
+  state: SchedulerState,
+  task: Task,
+  workers: readonly number[]
+): void {
+  const { departed, awaited } = state.recovery;
+  const until = Math.max(...workers.map(id => departed.get(id) ?? -Infinity));
+  if (until > state.now) awaited.set(task, until);
+}
+
 /** Time passes: away clients and values that nobody wants are given up, awaited keys are lost. */
 export function tickRecovery(state: SchedulerState, removeClient: (id: string) => void): void {
   const { recovery, now } = state;
@@ -271,6 +290,7 @@ export function tickRecovery(state: SchedulerState, removeClient: (id: string) =
     recovery.goingOn.clear();
     recovery.keepUntil = Infinity;
   }
+  for (const [id, until] of recovery.departed) if (now >= until) recovery.departed.delete(id);
   giveUpAwaited(state);
 }
 

@@ -5,6 +5,7 @@ import { bind, tellState } from './clients.ts';
 import type { ClientRecord } from './clients.ts';
 import type { SchedulerState } from './state.ts';
 import type { Demands } from './tasks.ts';
+import { awaitScattered } from './recovery.ts';
 import { addReplica } from './replicas.ts';
 import { recommend } from './transitions.ts';
 import type { WorkerRecord } from './workers.ts';
@@ -65,6 +66,9 @@ export function scattered(state: SchedulerState, client: ClientRecord, message: 
   message.cids.forEach((cid, i) => {
     const key = message.keys[i] ?? '';
     const tid = message.tids[i] ?? 0;
+    const named = message.workers[i] ?? [];
+    // One of those may have come back under another number meanwhile.
+    const holders = new Set([...named, ...(state.promised.get(tid)?.holders ?? [])]);
     state.promised.delete(tid);
     if (!state.gaveOut(tid)) throw new ProtocolError(`Task number ${tid} was never given out.`);
     let task = state.byKey.get(key);
@@ -93,12 +97,13 @@ export function scattered(state: SchedulerState, client: ClientRecord, message: 
       task.type = message.types[i] ?? '';
     }
     bind(client, cid, task, true);
-    for (const id of message.workers[i] ?? []) {
+    for (const id of holders) {
       const worker = state.workers.get(id);
       if (worker === undefined) continue;
       if (task.id === tid) addReplica(state, task, worker);
       else state.outbox.free(worker, tid);
     }
+    if (task.whoHas === null) awaitScattered(state, task, named);
     if (task.state === 'memory') tellState(state, client, cid, task);
     else if (task.state === 'released')
       recommend(state, task, task.whoHas === null ? 'waiting' : 'memory');

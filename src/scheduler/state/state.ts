@@ -13,7 +13,7 @@ import type {
   Language,
   WorkerToScheduler
 } from '../../protocol/messages.ts';
-import { BUILT_IN_POLICIES, manageMemory } from './amm.ts';
+import { BUILT_IN_POLICIES, goOnManaging, manageMemory } from './amm.ts';
 import type { Policy } from './amm.ts';
 import { clientMessage, loseClient, removeClient, restoreBindings } from './client-events.ts';
 import { addClient } from './clients.ts';
@@ -193,6 +193,8 @@ export class SchedulerState {
   /** What clients are putting on workers, by number of the value. */
   readonly promised = new Map<number, Promised>();
   /** What the active memory manager runs, by name. */
+  /** Policies that had more to do than was good for one go. */
+  unfinished: Policy[] = [];
   readonly policies = new Map<string, Policy>(BUILT_IN_POLICIES.map(one => [one.name, one]));
   private memoryManagedAt = -Infinity;
   readonly outbox = new Outbox();
@@ -436,7 +438,7 @@ export class SchedulerState {
     if (ammInterval > 0 && this.now - this.memoryManagedAt >= ammInterval) {
       this.memoryManagedAt = this.now;
       manageMemory(this);
-    }
+    } else goOnManaging(this);
     if (limit <= 0) return;
     for (const [task, since] of this.unrunnable) {
       if (this.now - since >= limit) failWith(this, task, noWorkerRecord(this, task, limit));

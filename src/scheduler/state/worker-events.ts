@@ -115,6 +115,7 @@ export function removeWorker(
   const worker = state.workers.get(id);
   if (worker === undefined) return;
   state.workers.delete(id);
+  if (mayReturn > 0) state.recovery.departed.set(id, state.now + mayReturn);
   setRunning(state, worker, false);
   state.outbox.dropWorker(worker);
   state.replicas.workerGone(worker);

@@ -77,6 +77,7 @@ class Executor:
         self._results = Results(link, self._values)
         self._cells = _cells(setup["cells"])
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop_lock = threading.Lock()
         self._outputs: list[Forward] = []
         self._take_output()
 
@@ -309,7 +310,7 @@ class Executor:
 
     def _await(self, coroutine: Any) -> Any:
         if self._loop is None:
-            with self._results_lock:
+            with self._loop_lock:
                 if self._loop is None:
                     loop = asyncio.new_event_loop()
                     self._thread(loop.run_forever, "taskloom-loop")
@@ -473,6 +474,7 @@ class Executor:
         self._link.abandon()
         self._cells = bytearray(len(self._cells))
         self._results.forked()
+        self._loop_lock = threading.Lock()
         sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
         context.provide_executor(None)
 

@@ -119,6 +119,7 @@ export function adopt(state: SchedulerState, worker: WorkerRecord, held: HeldVal
     if (promise !== undefined) {
       // Put there by a client that has not told of it yet.
       promise.holders.push(worker.id);
+      promise.returned.push(worker.id);
       return held.tids[i] as number;
     }
     // With us all the time: it is the value of this very task, or of one that is no more.

@@ -18,6 +18,8 @@ export interface Promised {
   readonly until: number;
   /** Workers that have it. */
   readonly holders: number[];
+  /** Those of them that had it when they came back after their link broke, under a new number. */
+  readonly returned: number[];
 }
 
 /** ms for a client to put a value where it was told to; so long a worker does not retire. */
@@ -43,7 +45,13 @@ export function planScatter(
   for (let i = 0; i < count && workers.length > 0; i++) {
     const tid = state.takeTaskId();
     const worker = workers[state.nextRoundRobin++ % workers.length] as WorkerRecord;
-    state.promised.set(tid, { client, worker, until: state.now + PROMISE_MS, holders: [] });
+    state.promised.set(tid, {
+      client,
+      worker,
+      until: state.now + PROMISE_MS,
+      holders: [],
+      returned: []
+    });
     tids.push(tid);
     chosen.push(worker);
   }
@@ -67,8 +75,7 @@ export function scattered(state: SchedulerState, client: ClientRecord, message: 
     const key = message.keys[i] ?? '';
     const tid = message.tids[i] ?? 0;
     const named = message.workers[i] ?? [];
-    // One of those may have come back under another number meanwhile.
-    const holders = new Set([...named, ...(state.promised.get(tid)?.holders ?? [])]);
+    const holders = new Set([...named, ...(state.promised.get(tid)?.returned ?? [])]);
     state.promised.delete(tid);
     if (!state.gaveOut(tid)) throw new ProtocolError(`Task number ${tid} was never given out.`);
     let task = state.byKey.get(key);

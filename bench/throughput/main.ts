@@ -4,13 +4,11 @@
  * for each. Dask is measured with its default settings and with `worker-saturation: inf`, which is
  * faster for tiny tasks; ratios are against the better of the two. The last line is JSON.
  */
-import { execFile, execFileSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
-import { loadavg } from 'node:os';
 import { fileURLToPath } from 'node:url';
-import { parseArgs, promisify } from 'node:util';
+import { parseArgs } from 'node:util';
+import { best, daskPython, figuresOf, loadBefore, ratioOf } from '../beside-dask.ts';
+import type { Figures, Measure } from '../beside-dask.ts';
 
-const run = promisify(execFile);
 const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 
 const { values } = parseArgs({
@@ -21,15 +19,6 @@ const { values } = parseArgs({
   }
 });
 
-type Figures = Record<string, number>;
-interface Measure {
-  name: string;
-  label: string;
-  /** More is better. */
-  more: boolean;
-  /** Times better than Dask that this must be. */
-  floor: number;
-}
 const MEASURES: Measure[] = [
   { name: 'independent_per_s', label: 'independent tasks a second', more: true, floor: 5 },
   { name: 'chain_per_s', label: 'chain links a second', more: true, floor: 2 },
@@ -39,39 +28,8 @@ const MEASURES: Measure[] = [
   { name: 'bytes_per_waiting_task', label: 'scheduler bytes a waiting task', more: false, floor: 1 }
 ];
 
-/** The comparison's own environment, made once, beside the project's. */
-function daskPython(): string {
-  const folder = here('../../.cache/dask');
-  const python = `${folder}/bin/python`;
-  if (!existsSync(`${folder}/bin/dask`)) {
-    console.error('installing dask.distributed into .cache/dask …');
-    execFileSync('python3', ['-m', 'venv', folder]);
-    execFileSync(python, ['-m', 'pip', 'install', '-q', 'distributed', 'psutil'], {
-      stdio: 'inherit'
-    });
-  }
-  return python;
-}
-
-async function figures(command: string, args: string[]): Promise<Figures> {
-  const { stdout } = await run(command, args, { maxBuffer: 1e7 });
-  return JSON.parse(stdout.trim().split('\n').at(-1) ?? '{}') as Figures;
-}
-
-/** The better of two sets of figures, each by itself. */
-function best(sets: Figures[]): Figures {
-  const chosen: Figures = {};
-  for (const { name, more } of MEASURES) {
-    const all = sets.map(set => set[name] ?? Number.NaN);
-    chosen[name] = more ? Math.max(...all) : Math.min(...all);
-  }
-  return chosen;
-}
-
-const python = daskPython();
-const load = loadavg()[0] ?? 0;
-if (load > 3)
-  console.error(`load is ${load.toFixed(1)}: figures from a busy machine are no result`);
+const python = daskPython('dask', 'dask.distributed', ['distributed', 'psutil']);
+const load = loadBefore();
 const ours: Figures[] = [];
 const plain: Figures[] = [];
 const fast: Figures[] = [];
@@ -79,18 +37,18 @@ for (let round = 0; round < Number(values.rounds); round++) {
   const sizes = [values.tasks, values.links];
   const side = here('./taskloom_side.ts');
   ours.push(
-    await figures(process.execPath, [side, '--tasks', values.tasks, '--links', values.links])
+    await figuresOf(process.execPath, [side, '--tasks', values.tasks, '--links', values.links])
   );
-  plain.push(await figures(python, [here('./dask_side.py'), '1.1', ...sizes]));
-  fast.push(await figures(python, [here('./dask_side.py'), 'inf', ...sizes]));
+  plain.push(await figuresOf(python, [here('./dask_side.py'), '1.1', ...sizes]));
+  fast.push(await figuresOf(python, [here('./dask_side.py'), 'inf', ...sizes]));
 }
-const us = best(ours);
-const dask = best(plain);
-const daskFast = best(fast);
+const us = best(MEASURES, ours);
+const dask = best(MEASURES, plain);
+const daskFast = best(MEASURES, fast);
 const rows = MEASURES.map(({ name, label, more, floor }) => {
   const mine = us[name] ?? Number.NaN;
-  const theirs = best([dask, daskFast])[name] ?? Number.NaN;
-  const ratio = more ? mine / theirs : theirs / mine;
+  const theirs = best(MEASURES, [dask, daskFast])[name] ?? Number.NaN;
+  const ratio = ratioOf(more, mine, theirs);
   return {
     label,
     taskloom: mine,

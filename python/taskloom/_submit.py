@@ -14,6 +14,7 @@ from taskloom import _pack
 from taskloom._context import current_task
 from taskloom._errors import CancelledError, ConfigError
 from taskloom._future import Future, _Origin, futures_of
+from taskloom._ledger import NO_OPTIONS
 from taskloom._outbox import GRAPH_BYTES, GRAPH_TASKS, Task, graph_message
 from taskloom._settings import seconds
 
@@ -301,16 +302,6 @@ def worker_names(workers: str | Iterable[str] | None) -> list[str] | None:
     return [workers] if isinstance(workers, str) else [str(one) for one in workers]
 
 
-_PLAIN_OPTIONS: Message = {
-    "priority": 0,
-    "retries": 0,
-    "timeout": 0,
-    "workers": None,
-    "allowOtherWorkers": False,
-    "resources": None,
-}
-
-
 def task_options(
     workers: str | Iterable[str] | None,
     resources: dict[str, float] | None,
@@ -321,7 +312,7 @@ def task_options(
 ) -> Message:
     """Return what all tasks of a call share, as the wire has it."""
     if not (workers or resources or retries or priority or timeout):
-        return _PLAIN_OPTIONS
+        return NO_OPTIONS
     if retries is not None and (not isinstance(retries, int) or retries < 0):
         raise ConfigError(f"retries must be a whole number from 0, not {retries}.")
     return {

@@ -304,7 +304,7 @@ export class Session {
     }
   }
 
-  /** Most programs wait for the next task at once: the link is not let go of and taken hold of for each. */
+  /** At the end of the turn: most programs wait for the next task at once. */
   private letGo(): void {
     this.lettingGo ??= setImmediate(() => {
       this.lettingGo = null;

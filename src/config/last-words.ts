@@ -2,16 +2,16 @@
  * What each executor thread of a worker runs, where it outlives the worker: a small file, one
  * record a thread, written when a task begins and read by the nanny when the process has died. So
  * only tasks that were executing are blamed; when none was, those that ended last may have left
- * the process dying, and count if their results died with it. A write takes about one microsecond (the file lies in
- * memory where there is a place for that).
+ * the process dying, and count if their results died with it. A write takes about one microsecond
+ * (the file lies in memory where there is a place for that).
  */
 import { existsSync, openSync, readFileSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { ProcessFolder } from './folder.ts';
+import { SHARED_MEMORY } from './host-mark.ts';
 
 /** Two little-endian numbers: tid and run id. 0 = it has run nothing, negative = that has ended. */
 const RECORD = 16;
-const SHARED_MEMORY = '/dev/shm';
 
 /** Tasks, and their runs. */
 export interface Executing {

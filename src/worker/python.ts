@@ -61,7 +61,7 @@ export class WorkerPython {
     else if (this.choice !== null) void next.python.start();
   }
 
-  /** Bytes of the processes and of values in files; the largest has to go before the worker itself would. */
+  /** Bytes of processes and of values in files; the largest process goes before the worker would. */
   residentBytes(pool: ExecutorPool, sharedBytes: number): number {
     const { memoryLimit } = this.options;
     const sizes = pool.python.pids.map(pid => ({ pid, ...residentBytes(pid) }));

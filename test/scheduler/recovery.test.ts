@@ -33,6 +33,12 @@ class Recorded extends Harness {
   }
 }
 
+/** The worker's link breaks; it may be back within 5 s. */
+function linkBreaks(h: Harness, worker: number): void {
+  const reason = 'its link broke';
+  h.handle({ type: 'remove-worker', worker, reason, expected: false, mayReturn: 5000 });
+}
+
 /** What a worker of `old` holds, brought along to `h`. */
 function comeBack(h: Harness, old: Harness, worker: number, epoch = 'old'): number {
   const record = old.state.workers.get(worker);
@@ -230,13 +236,7 @@ describe('a scheduler in place of another', () => {
       h.submit('c', { 'y-1': ['data'] });
       const { facts } = h.state.workers.get(id)!;
       const { id: tid, nbytes, type } = h.task('data');
-      h.handle({
-        type: 'remove-worker',
-        worker: id,
-        reason: 'its link broke',
-        expected: false,
-        mayReturn: 5000
-      });
+      linkBreaks(h, id);
       h.now += 4000;
       h.handle({ type: 'tick' });
       expect(h.states('data', 'y-1')).toEqual(['released', 'waiting']);
@@ -262,13 +262,7 @@ describe('a scheduler in place of another', () => {
       h.client('c');
       const [tid] = h.state.planScatter('c', 1, null).tids as [number];
       const { facts } = h.state.workers.get(id)!;
-      h.handle({
-        type: 'remove-worker',
-        worker: id,
-        reason: 'its link broke',
-        expected: false,
-        mayReturn: 5000
-      });
+      linkBreaks(h, id);
       const columns = { tids: [tid], keys: ['data'], nbytes: [80], types: ['number'] };
       const comesBack = (): void => {
         const held = { epoch: 'same', ...columns, running: [] };

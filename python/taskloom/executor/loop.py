@@ -372,7 +372,8 @@ class Executor:
         self, task: Task, began: float, running: RunningTask, failure: dict[str, Any]
     ) -> None:
         duration = (time.perf_counter() - running.start) * 1000.0
-        self._results.fail((task.seq, began, duration, 0, "", "", -1, 0, None), failure)
+        row = (task.seq, began, duration, 0, "", "", -1, 0, None)
+        self._results.add(row, failure=failure)
 
     # ---------------------------------------------------------------- leaving the slot
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from taskloom.executor.link import Link
@@ -42,21 +43,21 @@ class Results:
         self._due = threading.Event()
         self._last_sent = 0.0
 
-    def add(self, row: tuple, frames: list[Any], nbytes: int) -> None:
-        """Take in a result; it is sent now if that is due."""
+    def add(
+        self,
+        row: tuple,
+        frames: Sequence[Any] = (),
+        nbytes: int = 0,
+        failure: dict[str, Any] | None = None,
+    ) -> None:
+        """Take in what came of a task; it is sent now if that is due."""
         with self._lock:
             batch = self._batch
             batch.rows.append(row)
             batch.frames.extend(frames)
             batch.bytes += nbytes
-        self._flush_if_due(batch)
-
-    def fail(self, row: tuple, failure: dict[str, Any]) -> None:
-        """Take in what went wrong."""
-        with self._lock:
-            batch = self._batch
-            batch.rows.append(row)
-            batch.failures.append(failure)
+            if failure is not None:
+                batch.failures.append(failure)
         self._flush_if_due(batch)
 
     def _flush_if_due(self, batch: _Batch) -> None:

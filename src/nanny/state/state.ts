@@ -5,8 +5,9 @@
  * A worker that ends unasked is started again, after 0.1 s, doubling to 10 s with each end within
  * the last minute; after ten of those it is given up until somebody scales or restarts. A worker
  * beyond 95 % of its memory limit at two readings in a row, or beyond all of it together with the
- * processes below it at eight, is ended. Names are never used for another worker. While the scheduler is away no worker is started and none is blamed for ending:
- * there is nobody it could register with.
+ * processes below it at eight, is ended. Names are never used for another worker. While the
+ * scheduler is away no worker is started and none is blamed for ending: there is nobody it could
+ * register with.
  *
  * Invariants (validate): wanted slots are exactly the target unless closing; a slot has a process
  * if and only if it is starting, running or ending.

@@ -22,7 +22,7 @@ import type { SchedulerState } from './state.ts';
 import type { Task } from './tasks.ts';
 import type { WorkerRecord } from './workers.ts';
 
-/** Copies dropped in one go: more would hold up what else the scheduler and the workers have to do. */
+/** Copies dropped in one go: more would hold up what else scheduler and workers have to do. */
 const DROPS_AT_ONCE = 250;
 /** Waiters up to which the workers that need a value are counted one by one. */
 const EXACT_WAITERS = 20;

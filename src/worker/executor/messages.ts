@@ -16,7 +16,7 @@ export const TASK_ROW = 7;
 export const RESULT_ROW = 6;
 /** Buffers of fewer bytes are copied into a message: that is cheaper than handing them over. */
 export const HAND_OVER_FROM = 4096;
-/** Frames of at least so many bytes are not put together with others: their own buffers are handed over. */
+/** Frames of at least so many bytes stay apart from others: their own buffers are handed over. */
 export const LARGE_FRAME = 16 * 1024;
 
 export const BEGUN = -1;

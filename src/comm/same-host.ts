@@ -10,12 +10,15 @@ import { connect, createServer } from 'node:net';
 import type { Server, Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { listenAt } from './listen.ts';
 
 /** Where the process listens for which a file stands, and all addresses that include this one. */
 const HOST = '127.0.0.1';
 const HOSTS = [HOST, '0.0.0.0'];
 /** Bytes of a path that every system takes for a socket. */
 const PATH_BYTES = 100;
+/** ms after a start at which files of others that are gone are looked for. */
+const STALE_AFTER_MS = 2000;
 
 /** Folder of the socket files, which only we can enter; null when there is none. */
 function folderOf(make: boolean): string | null {
@@ -63,15 +66,12 @@ export async function listenOnThisHost(
   const server = createServer(open);
   try {
     rmSync(path, { force: true });
-    await new Promise<void>((resolve, reject) => {
-      server.once('error', reject);
-      server.listen({ path, backlog: 2048 }, resolve);
-    });
+    await listenAt(server, { path });
   } catch {
     return null;
   }
-  // What cannot be removed stays: nobody but us is disturbed by it.
-  removeStale(folder).catch(() => undefined);
+  // Not now, when much else starts. What cannot be removed stays: nobody but us is disturbed by it.
+  setTimeout(() => void removeStale(folder).catch(() => undefined), STALE_AFTER_MS).unref();
   return server;
 }
 

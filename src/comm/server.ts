@@ -15,6 +15,7 @@ import { LIMITS } from '../protocol/limits.ts';
 import { readJson } from './body.ts';
 import { DATA_PROTOCOL, serveData } from './data.ts';
 import type { DataHandler } from './data.ts';
+import { listenAt } from './listen.ts';
 import { listenOnThisHost } from './same-host.ts';
 
 /** A fresh token: 256 random bits. */
@@ -145,18 +146,16 @@ export class CommServer {
           `Use a loopback address, or ask for it by name with --insecure.`
       );
     }
-    await new Promise<void>((resolve, reject) => {
-      this.server.once('error', (error: NodeJS.ErrnoException) => {
-        reject(
-          error.code === 'EADDRINUSE'
-            ? new ConfigError(
-                `Port ${this.options.port} on ${host} is in use. Choose another, or 0 for a free one.`
-              )
-            : new ConfigError(`Cannot listen on ${host}: ${error.message}`, { cause: error })
-        );
-      });
-      this.server.listen({ host, port: this.options.port ?? 0, backlog: 2048 }, resolve);
-    });
+    try {
+      await listenAt(this.server, { host, port: this.options.port ?? 0 });
+    } catch (error) {
+      const { code, message } = error as NodeJS.ErrnoException;
+      throw code === 'EADDRINUSE'
+        ? new ConfigError(
+            `Port ${this.options.port} on ${host} is in use. Choose another, or 0 for a free one.`
+          )
+        : new ConfigError(`Cannot listen on ${host}: ${message}`, { cause: error });
+    }
     const { port } = this.server.address() as AddressInfo;
     if (this.options.sameHost === true) {
       const open = (socket: Socket): unknown => this.server.emit('connection', socket);

@@ -97,7 +97,7 @@ describe('the socket file of a scheduler', () => {
     const next = await listening({ port });
     await link(next.address, next.token);
     expect(next.peers).toEqual(['this host']);
-    await expect.poll(() => readdirSync(folder)).toEqual([name]);
+    await expect.poll(() => readdirSync(folder), { timeout: 10_000 }).toEqual([name]);
   });
 
   it('does without where the path is too long for a socket', async () => {

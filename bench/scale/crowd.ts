@@ -5,7 +5,7 @@
  * standard input ends.
  */
 import { hostname } from 'node:os';
-import { dial } from '../../src/comm/websocket.ts';
+import { dial } from '../../src/comm/link.ts';
 import type { Connection } from '../../src/comm/connection.ts';
 import { packageVersion } from '../../src/config/runtime.ts';
 import { PROTOCOL_VERSION } from '../../src/protocol/limits.ts';

@@ -14,7 +14,7 @@ import type { TaskloomError } from '../base/errors.ts';
 import type { Connection } from '../comm/connection.ts';
 import { AwaitedHello, BROKEN, RECONNECT_MS, REDIAL_MS, Redial } from '../comm/redial.ts';
 import { versionError } from '../comm/refusal.ts';
-import { dial } from '../comm/websocket.ts';
+import { dial } from '../comm/link.ts';
 import { isGoneForGood, isSupervised } from '../config/connection-file.ts';
 import { ownVersions, packageVersion } from '../config/runtime.ts';
 import { CLOSE, LIMITS, PROTOCOL_VERSION } from '../protocol/limits.ts';

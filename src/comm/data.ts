@@ -12,6 +12,7 @@ import type { Socket } from 'node:net';
 import { AuthenticationError, CommClosedError, ProtocolError } from '../base/errors.ts';
 import { decode, encode } from '../protocol/codec.ts';
 import { LIMITS } from '../protocol/limits.ts';
+import { UpgradeReader, upgradeAnswer, upgradeRequest } from './upgrade.ts';
 
 const MAGIC = 0x31444c54;
 const PREFIX = 12;
@@ -53,8 +54,7 @@ export class DataReader {
 
   private take(chunk: Uint8Array, need: number): Uint8Array | null {
     if (this.pendingBytes + chunk.length < need) {
-      // Copied: the socket may use its buffer again.
-      this.pending.push(chunk.slice());
+      this.pending.push(chunk);
       this.pendingBytes += chunk.length;
       return null;
     }
@@ -100,7 +100,7 @@ export class DataReader {
   }
 
   private keep(bytes: Uint8Array): null {
-    this.pending = [bytes.slice()];
+    this.pending = [bytes];
     this.pendingBytes = bytes.length;
     return null;
   }
@@ -159,8 +159,9 @@ export function writeData(socket: Socket, message: DataMessage): boolean {
  */
 export type DataHandler = (message: DataMessage, socket: Socket) => Promise<DataMessage>;
 
-/** Serves requests on a socket that the server has upgraded. */
+/** Takes a server's upgraded socket and serves requests on it. */
 export function serveData(socket: Socket, first: Uint8Array, handler: DataHandler): void {
+  socket.write(upgradeAnswer(DATA_PROTOCOL));
   const reader = new DataReader(message => {
     const id = message.head['id'];
     handler(message, socket).then(
@@ -331,12 +332,12 @@ export class DataPool {
   }
 }
 
-/** Connects, upgrades by hand (an HTTP client's upgrade event is several times slower). */
 function openDataLink(address: string, token: string, silenceMs: number): Promise<DataLink> {
   const url = new URL(address);
   return new Promise((resolve, reject) => {
     const socket = connect({ host: url.hostname.replace(/^\[|\]$/g, ''), port: Number(url.port) });
     const fail = (error: Error): void => {
+      clearTimeout(timer);
       socket.destroy();
       reject(
         error instanceof AuthenticationError
@@ -346,20 +347,23 @@ function openDataLink(address: string, token: string, silenceMs: number): Promis
             })
       );
     };
-    let answer = Buffer.alloc(0);
+    const answer = new UpgradeReader();
     const timer = setTimeout(() => fail(new Error('no answer')), LIMITS.handshakeMs);
     const onData = (chunk: Buffer): void => {
-      answer = Buffer.concat([answer, chunk]);
-      const end = answer.indexOf('\r\n\r\n');
-      if (end < 0 && answer.length < 16_384) return;
+      let rest: Uint8Array | null;
+      try {
+        rest = answer.push(chunk);
+      } catch (error) {
+        const refused = / 40[13]/.test((error as Error).message);
+        fail(refused ? new AuthenticationError(address) : (error as Error));
+        return;
+      }
+      if (rest === null) return;
       clearTimeout(timer);
       socket.off('data', onData);
       socket.off('error', fail);
       socket.off('close', onClose);
-      const status = answer.subarray(0, 16).toString('latin1');
-      if (status.startsWith('HTTP/1.1 101'))
-        resolve(new DataLink(socket, address, answer.subarray(end + 4), silenceMs));
-      else fail(/ 40[13]/.test(status) ? new AuthenticationError(address) : new Error(status));
+      resolve(new DataLink(socket, address, rest, silenceMs));
     };
     const onClose = (): void => fail(new Error('closed during the handshake'));
     socket.setNoDelay(true);
@@ -367,9 +371,6 @@ function openDataLink(address: string, token: string, silenceMs: number): Promis
     socket.on('data', onData);
     socket.once('error', fail);
     socket.once('close', onClose);
-    socket.write(
-      `GET /data HTTP/1.1\r\nHost: ${url.host}\r\nConnection: Upgrade\r\nUpgrade: ${DATA_PROTOCOL}\r\n` +
-        `Authorization: Bearer ${token}\r\n\r\n`
-    );
+    socket.write(upgradeRequest({ host: url.host, path: '/data', token }, DATA_PROTOCOL));
   });
 }

@@ -7,9 +7,8 @@
  * process that was suspended finds its timer due before it has read what came meanwhile: that is
  * one silent beat, not an hour of silence.
  */
-import type { Socket } from 'node:net';
-import type { WebSocket } from 'ws';
 import { LIMITS } from '../protocol/limits.ts';
+import type { Wire } from './wire.ts';
 
 export interface KeepAliveOptions {
   /** ms between pings. Default LIMITS.keepAliveMs. */
@@ -22,32 +21,26 @@ export interface KeepAliveOptions {
   silenceMs?: number;
 }
 
-/** Watches an open socket until it closes; `onSilent` is called at most once. */
+/** Watches an open wire until the returned function is called; `onSilent` is called at most once. */
 export function keepAlive(
-  socket: WebSocket,
+  wire: Wire,
   onSilent: (reason: string) => void,
   options: KeepAliveOptions = {}
-): void {
+): () => void {
   const pingMs = options.pingMs ?? LIMITS.keepAliveMs;
   const silenceMs = options.silenceMs ?? LIMITS.silenceMs;
   const beats = silenceMs / pingMs;
-  const raw = (socket as unknown as { _socket?: Socket })._socket;
-  raw?.setKeepAlive?.(true, LIMITS.keepAliveMs);
   let silent = 0;
-  let seen = -1;
-  let answered = false;
-  socket.on('pong', () => (answered = true));
+  let heard = -1;
   const timer = setInterval(() => {
-    const bytes = raw?.bytesRead ?? 0;
     // A large frame on its way is heard of by its bytes, long before it is whole.
-    silent = answered || bytes !== seen ? 0 : silent + 1;
-    seen = bytes;
-    answered = false;
+    silent = wire.heard === heard ? silent + 1 : 0;
+    heard = wire.heard;
     if (silent >= beats) {
       clearInterval(timer);
       onSilent(`nothing was heard of the peer for ${Math.round((silent * pingMs) / 100) / 10} s`);
-    } else if (socket.readyState === socket.OPEN) socket.ping();
+    } else if (wire.isOpen) wire.ping();
   }, pingMs);
   timer.unref?.();
-  socket.once('close', () => clearInterval(timer));
+  return () => clearInterval(timer);
 }

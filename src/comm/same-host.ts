@@ -17,6 +17,8 @@ const HOST = '127.0.0.1';
 const HOSTS = [HOST, '0.0.0.0'];
 /** Bytes of a path that every system takes for a socket. */
 const PATH_BYTES = 100;
+/** Bytes read at a time. */
+const READ_BYTES = 64 * 1024;
 /** ms after a start at which files of others that are gone are looked for. */
 const STALE_AFTER_MS = 2000;
 
@@ -75,17 +77,27 @@ export async function listenOnThisHost(
   return server;
 }
 
-/** An open socket to the process that listens at `http://host:port`, or null: use the port. */
-export async function connectOnThisHost(address: string): Promise<Socket | null> {
+/**
+ * An open socket to the process that listens at `http://host:port`, or null: use the port. What
+ * comes goes to `onBytes`, which may keep nothing of it: a stream's buffers cost more.
+ */
+export async function connectOnThisHost(
+  address: string,
+  onBytes: (bytes: Uint8Array) => void
+): Promise<Socket | null> {
   const { hostname, port } = new URL(address);
   const folder = hostname === HOST ? folderOf(false) : null;
   const path = folder === null ? null : fileOf(folder, port);
-  return path === null ? null : open(path);
+  return path === null ? null : open(path, onBytes);
 }
 
-function open(path: string): Promise<Socket | null> {
+function open(path: string, onBytes: (bytes: Uint8Array) => void): Promise<Socket | null> {
   return new Promise(resolve => {
-    const socket = connect(path);
+    const callback = (size: number, buffer: Uint8Array): boolean => {
+      onBytes(buffer.subarray(0, size));
+      return true;
+    };
+    const socket = connect({ path, onread: { buffer: Buffer.alloc(READ_BYTES), callback } });
     socket.once('error', () => resolve(null));
     socket.once('connect', () => resolve(socket));
   });
@@ -96,7 +108,7 @@ async function removeStale(folder: string): Promise<void> {
   const prefix = `${networkNamespace()}-`;
   for (const name of readdirSync(folder)) {
     if (!name.startsWith(prefix)) continue;
-    const socket = await open(join(folder, name));
+    const socket = await open(join(folder, name), () => undefined);
     if (socket === null) rmSync(join(folder, name), { force: true });
     else socket.destroy();
   }

@@ -9,14 +9,16 @@ import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { AddressInfo, Server as NetServer, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { WebSocketServer } from 'ws';
-import type { WebSocket } from 'ws';
 import { ConfigError, ProtocolError } from '../base/errors.ts';
 import { LIMITS } from '../protocol/limits.ts';
 import { readJson } from './body.ts';
 import { DATA_PROTOCOL, serveData } from './data.ts';
 import type { DataHandler } from './data.ts';
+import { LINK_PROTOCOL, serveFrames } from './frames.ts';
 import { listenAt } from './listen.ts';
 import { listenOnThisHost } from './same-host.ts';
+import { WebSocketWire } from './websocket.ts';
+import type { Wire } from './wire.ts';
 
 /** A fresh token: 256 random bits. */
 export function createToken(): string {
@@ -89,7 +91,7 @@ export class CommServer {
   private readonly httpRoutes: Route[] = [];
   private readonly links = new Map<
     string,
-    { viewer: boolean; open: (socket: WebSocket, peer: string) => void }
+    { viewer: boolean; open: (wire: Wire, peer: string) => void }
   >();
   private readonly open = new Set<Duplex>();
   private local: NetServer | null = null;
@@ -119,8 +121,8 @@ export class CommServer {
     this.httpRoutes.push({ method, pattern: new RegExp(`^${source}$`), names, path, handler });
   }
 
-  /** Adds a WebSocket link. `viewer` links may send only small frames. */
-  link(path: string, open: (socket: WebSocket, peer: string) => void, viewer = false): void {
+  /** Adds a link. `viewer` links are those of browsers: WebSockets that may send only small frames. */
+  link(path: string, open: (wire: Wire, peer: string) => void, viewer = false): void {
     this.links.set(path, { viewer, open });
   }
 
@@ -243,22 +245,24 @@ export class CommServer {
     }
     const kind = request.headers.upgrade?.toLowerCase();
     if (path === '/data' && kind === DATA_PROTOCOL && this.dataHandler !== null) {
-      socket.write(
-        `HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: ${DATA_PROTOCOL}\r\n\r\n`
-      );
       serveData(socket as Socket, head, this.dataHandler);
       return;
     }
     const link = this.links.get(path);
-    if (kind !== 'websocket' || link === undefined) {
+    const known = kind === 'websocket' || (kind === LINK_PROTOCOL && link?.viewer === false);
+    if (link === undefined || !known) {
       refuse(socket, '404 Not Found');
       return;
     }
     (socket as Socket).setNoDelay(true);
     const { remoteAddress, remotePort } = request.socket;
     const peer = remoteAddress === undefined ? 'this host' : `${remoteAddress}:${remotePort}`;
+    if (kind === LINK_PROTOCOL) {
+      serveFrames(socket as Socket, head, wire => link.open(wire, peer));
+      return;
+    }
     (link.viewer ? this.viewers : this.sockets).handleUpgrade(request, socket, head, ws =>
-      link.open(ws, peer)
+      link.open(new WebSocketWire(ws), peer)
     );
   }
 }

@@ -1,36 +1,20 @@
-/**
- * Control links over WebSocket. `dial` for the side that connects, `accept` for a socket that the
- * server (server.ts) has already authenticated. Frames are checked against the limits before they
- * are decoded; a bad one closes this link with a coded reason and nothing else. Both ends ping
- * (keep-alive.ts): a peer that vanished without a word is noticed.
- */
+/** A WebSocket as a wire: what browsers speak and proxies pass on. */
+import type { Socket } from 'node:net';
 import { WebSocket } from 'ws';
 import type { RawData } from 'ws';
-import {
-  AuthenticationError,
-  CommClosedError,
-  ProtocolError,
-  TimeoutError
-} from '../base/errors.ts';
-import { decodeBatch, encodeBatch } from '../protocol/codec.ts';
-import { CLOSE, LIMITS } from '../protocol/limits.ts';
-import { TurnBatch } from './connection.ts';
-import type { CloseReason, Connection, ConnectionHandlers } from './connection.ts';
-import { keepAlive } from './keep-alive.ts';
-import type { KeepAliveOptions } from './keep-alive.ts';
-import { connectOnThisHost } from './same-host.ts';
+import { LIMITS } from '../protocol/limits.ts';
+import type { Wire, WireHandlers } from './wire.ts';
 
-type Message = { op: string };
-
-class WebSocketConnection<Out extends Message> implements Connection<Out> {
-  readonly peer: string;
+export class WebSocketWire implements Wire {
   private readonly socket: WebSocket;
-  private readonly outbox: TurnBatch<Out>;
+  private readonly raw: Socket | undefined;
+  private pongs = 0;
 
-  constructor(socket: WebSocket, peer: string) {
+  /** Takes an open socket. */
+  constructor(socket: WebSocket) {
     this.socket = socket;
-    this.peer = peer;
-    this.outbox = new TurnBatch(batch => this.write(batch));
+    this.raw = (socket as unknown as { _socket?: Socket })._socket;
+    this.raw?.setKeepAlive?.(true, LIMITS.keepAliveMs);
   }
 
   get isOpen(): boolean {
@@ -41,51 +25,42 @@ class WebSocketConnection<Out extends Message> implements Connection<Out> {
     return this.socket.bufferedAmount;
   }
 
-  send(message: Out): void {
-    if (this.isOpen) this.outbox.add(message);
+  get heard(): number {
+    return (this.raw?.bytesRead ?? 0) + this.pongs;
   }
 
-  flush(): void {
-    this.outbox.flush();
+  listen({ onFrame, onClose }: WireHandlers): void {
+    this.socket.on('message', (data: RawData, isBinary: boolean) => {
+      if (this.isOpen) onFrame(asBytes(data), !isBinary);
+    });
+    this.socket.on('pong', () => this.pongs++);
+    // ws reports oversize and malformed frames here and closes with the fitting code itself.
+    this.socket.on('error', () => undefined);
+    this.socket.once('close', (code, reason) => onClose(code, reason.toString()));
+  }
+
+  send(frame: Uint8Array): void {
+    this.socket.send(frame, { binary: true, compress: false });
+  }
+
+  ping(): void {
+    this.socket.ping();
+  }
+
+  close(code: number, reason: string): void {
+    this.socket.close(code, reason);
+  }
+
+  terminate(): void {
+    this.socket.terminate();
   }
 
   keepsAlive(keep: boolean): void {
     // A socket without a handle would remember each of these calls for when it connects.
-    if (this.socket.readyState !== WebSocket.OPEN) return;
-    const { _socket } = this.socket as unknown as { _socket?: { ref(): void; unref(): void } };
-    if (keep) _socket?.ref();
-    else _socket?.unref();
-  }
-
-  close(code: number, reason: string): void {
-    this.outbox.flush();
-    // A WebSocket close reason holds at most 123 bytes.
-    this.socket.close(code, truncateUtf8(reason, 120));
-    setTimeout(() => this.socket.terminate(), 2000).unref?.();
-  }
-
-  private write(batch: Out[]): void {
     if (!this.isOpen) return;
-    const frame = encodeBatch(batch);
-    if (frame.length > LIMITS.controlFrameBytes && batch.length > 1) {
-      const half = batch.length >> 1;
-      this.write(batch.slice(0, half));
-      this.write(batch.slice(half));
-      return;
-    }
-    if (this.socket.bufferedAmount + frame.length > LIMITS.outboxBytes) {
-      this.socket.close(CLOSE.outboxFull, 'more is queued for this peer than the limit allows');
-      this.socket.terminate();
-      return;
-    }
-    this.socket.send(frame, { binary: true, compress: false });
+    if (keep) this.raw?.ref();
+    else this.raw?.unref();
   }
-}
-
-function truncateUtf8(text: string, bytes: number): string {
-  let cut = text;
-  while (Buffer.byteLength(cut) > bytes) cut = cut.slice(0, -1);
-  return cut;
 }
 
 function asBytes(data: RawData): Uint8Array {
@@ -93,96 +68,32 @@ function asBytes(data: RawData): Uint8Array {
   return data instanceof ArrayBuffer ? new Uint8Array(data) : data;
 }
 
-/** Wraps an open socket. Frames that arrive before this call's turn ends are not lost. */
-export function accept<Out extends Message, In extends Message>(
-  socket: WebSocket,
-  peer: string,
-  handlers: ConnectionHandlers<In>,
-  alive: KeepAliveOptions = {}
-): Connection<Out> {
-  const connection = new WebSocketConnection<Out>(socket, peer);
-  socket.on('message', (data: RawData, isBinary: boolean) => {
-    if (socket.readyState !== WebSocket.OPEN) return;
-    try {
-      if (!isBinary) throw new ProtocolError('Control frames are binary.');
-      handlers.onMessages(decodeBatch<In>(asBytes(data)));
-    } catch (error) {
-      if (!(error instanceof ProtocolError)) throw error;
-      connection.close(CLOSE.badFrame, error.message);
-    }
-  });
-  // ws reports oversize and malformed frames here and closes with the fitting code itself.
-  socket.on('error', () => undefined);
-  let lost: CloseReason | null = null;
-  keepAlive(
-    socket,
-    reason => {
-      lost = { code: CLOSE.unresponsive, reason };
-      socket.terminate();
-    },
-    alive
-  );
-  socket.once('close', (code, reason) =>
-    handlers.onClose(lost ?? { code, reason: reason.toString() })
-  );
-  return connection;
-}
-
-export interface DialOptions {
-  /** `http://host:port` */
-  address: string;
-  /** Route of the link, such as `/client`. */
-  path: string;
-  token: string;
-  /** Default 10 s. */
-  timeoutMs?: number;
-  keepAlive?: KeepAliveOptions;
-}
-
-/** Opens a link. Rejects with AuthenticationError, TimeoutError or CommClosedError. */
-export async function dial<Out extends Message, In extends Message>(
-  options: DialOptions,
-  handlers: ConnectionHandlers<In>
-): Promise<Connection<Out>> {
-  const local = await connectOnThisHost(options.address);
-  const url = options.address.replace(/^http/, 'ws') + options.path;
-  const timeoutMs = options.timeoutMs ?? 10_000;
+/**
+ * Opens a WebSocket and resolves with what `open` makes of it, before any frame has come. Rejects
+ * with the error of ws, `status 401` when it was refused.
+ */
+export function dialWebSocket<T>(
+  url: string,
+  token: string,
+  timeoutMs: number,
+  open: (wire: Wire) => T
+): Promise<T> {
   return new Promise((resolve, reject) => {
     const socket = new WebSocket(url, {
-      headers: { Authorization: `Bearer ${options.token}` },
+      headers: { Authorization: `Bearer ${token}` },
       perMessageDeflate: false,
       maxPayload: LIMITS.controlFrameBytes,
-      handshakeTimeout: timeoutMs,
-      ...(local === null ? {} : { createConnection: () => local })
+      handshakeTimeout: timeoutMs
     });
-    let connection: Connection<Out> | null = null;
-    const fail = (error: Error): void => {
-      if (connection === null) reject(dialError(error, options, timeoutMs));
-    };
-    socket.once('error', fail);
+    socket.once('error', reject);
     socket.once('unexpected-response', (_request, response) => {
-      fail(new Error(`status ${response.statusCode}`));
+      reject(new Error(`status ${response.statusCode}`));
       socket.terminate();
     });
     socket.once('open', () => {
-      connection = accept<Out, In>(socket, options.address, handlers, options.keepAlive);
-      socket.off('error', fail);
-      resolve(connection);
+      const made = open(new WebSocketWire(socket));
+      socket.off('error', reject);
+      resolve(made);
     });
   });
-}
-
-function dialError(error: Error, options: DialOptions, timeoutMs: number): Error {
-  if (/\b40[13]\b/.test(error.message)) return new AuthenticationError(options.address);
-  if (/timed out/.test(error.message)) {
-    return new TimeoutError(
-      `${options.address} did not answer within ${timeoutMs / 1000} s. Is the address right, and is ` +
-        `the cluster's host reachable from here?`
-    );
-  }
-  return new CommClosedError(
-    `Cannot connect to ${options.address}: ${error.message}. If the cluster has ended, start a new ` +
-      `one; taskloom cluster ls shows those that run.`,
-    { cause: error }
-  );
 }

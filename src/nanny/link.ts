@@ -21,7 +21,7 @@ import { versionError } from '../comm/refusal.ts';
 import { ownVersions, packageVersion } from '../config/runtime.ts';
 import type { answerRequest, RequestHandler } from '../comm/rpc.ts';
 import type { CloseReason, Connection } from '../comm/connection.ts';
-import type { dial } from '../comm/websocket.ts';
+import type { dial } from '../comm/link.ts';
 import { CLOSE, LIMITS, PROTOCOL_VERSION } from '../protocol/limits.ts';
 import type {
   CloseGracefully,
@@ -70,10 +70,7 @@ const FINAL: ReadonlySet<number> = new Set([
 const FATAL = [AuthenticationError, ProtocolVersionError, VersionMismatchError];
 
 async function loadComm(): Promise<CommModules> {
-  const [websocket, rpc] = await Promise.all([
-    import('../comm/websocket.ts'),
-    import('../comm/rpc.ts')
-  ]);
+  const [websocket, rpc] = await Promise.all([import('../comm/link.ts'), import('../comm/rpc.ts')]);
   return { dial: websocket.dial, answerRequest: rpc.answerRequest };
 }
 

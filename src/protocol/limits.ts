@@ -7,7 +7,7 @@
 export const PROTOCOL_VERSION = 1;
 
 export const LIMITS = {
-  /** Bytes of one control frame (WebSocket message). Larger graphs are sent in parts. */
+  /** Bytes of one control frame. Larger graphs are sent in parts. */
   controlFrameBytes: 64 * 1024 * 1024,
   /** Bytes of one frame that a dashboard viewer may send. */
   viewerFrameBytes: 64 * 1024,
@@ -39,9 +39,9 @@ export const LIMITS = {
   functionBytes: 48 * 1024 * 1024,
   /** Milliseconds in which a new link must have said hello. */
   handshakeMs: 10_000,
-  /** Milliseconds between the pings of both ends of a WebSocket. */
+  /** Milliseconds between the pings of both ends of a control link. */
   keepAliveMs: 15_000,
-  /** Milliseconds without a byte after which the peer of a WebSocket counts as gone. */
+  /** Milliseconds without a byte after which the peer of a control link counts as gone. */
   silenceMs: 60_000,
   /** Milliseconds without a byte after which the peer of a data link that owes answers counts as gone. */
   dataSilenceMs: 300_000

@@ -2,9 +2,9 @@
  * Links to clients. A client whose link broke may come back under its id: its futures wait for it
  * (state/recovery.ts); one that said goodbye takes them along.
  */
-import type { WebSocket } from 'ws';
 import type { Connection } from '../comm/connection.ts';
 import { answerRequest } from '../comm/rpc.ts';
+import type { Wire } from '../comm/wire.ts';
 import { CLOSE, PROTOCOL_VERSION } from '../protocol/limits.ts';
 import type { ClientToScheduler, RegisterClient, SchedulerToClient } from '../protocol/messages.ts';
 import { handshake } from './handshake.ts';
@@ -23,9 +23,9 @@ export class ClientLinks {
     this.scheduler = scheduler;
   }
 
-  /** Takes a socket of a client. */
-  open(socket: WebSocket, peer: string): void {
-    handshake<SchedulerToClient, ClientToScheduler, RegisterClient>(this.scheduler, socket, peer, {
+  /** Takes a wire of a client. */
+  open(wire: Wire, peer: string): void {
+    handshake<SchedulerToClient, ClientToScheduler, RegisterClient>(this.scheduler, wire, peer, {
       op: 'register-client',
       opened: (connection, first) => {
         this.register(connection, first);

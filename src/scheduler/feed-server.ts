@@ -3,8 +3,8 @@
  * while somebody looks; the state never knows. Viewers of one rate share a cursor, and those of one
  * choice of topics share each encoded frame, so that twenty panels cost little more than one.
  */
-import { WebSocket } from 'ws';
 import { keepAlive } from '../comm/keep-alive.ts';
+import type { Wire } from '../comm/wire.ts';
 import { encode, decode } from '../protocol/codec.ts';
 import type {
   FeedCluster,
@@ -31,7 +31,7 @@ const RATES = [10, 2, 1] as const;
 const VITALS_MS = 500;
 
 interface Viewer {
-  socket: WebSocket;
+  wire: Wire;
   topics: FeedTopic[];
   topicsKey: string;
   needsSnapshot: boolean;
@@ -69,16 +69,15 @@ export class FeedServer {
     this.now = now;
   }
 
-  /** Takes a viewer's socket; nothing is sent before it subscribes. */
-  open(socket: WebSocket): void {
+  /** Takes a viewer's wire; nothing is sent before it subscribes. */
+  open(wire: Wire): void {
     let viewer: Viewer | null = null;
     let cursor: Cursor | null = null;
-    socket.on('error', () => undefined);
-    keepAlive(socket, () => socket.terminate());
-    socket.on('message', (data: Buffer) => {
-      const request = parseRequest(data);
+    const stopPings = keepAlive(wire, () => wire.terminate());
+    const onFrame = (frame: Uint8Array): void => {
+      const request = parseRequest(frame);
       if (request === null) {
-        socket.close(CLOSE.badFrame, 'not a feed request');
+        wire.close(CLOSE.badFrame, 'not a feed request');
         return;
       }
       if (request.op === 'resync') {
@@ -87,15 +86,17 @@ export class FeedServer {
       }
       if (viewer !== null && cursor !== null) this.remove(cursor, viewer);
       const topicsKey = [...request.topics].sort().join();
-      viewer = { socket, topics: request.topics, topicsKey, needsSnapshot: true };
+      viewer = { wire, topics: request.topics, topicsKey, needsSnapshot: true };
       cursor =
         this.cursors.find(one => 1000 / one.intervalMs <= request.rate) ??
         (this.cursors.at(-1) as Cursor);
       this.add(cursor, viewer);
-    });
-    socket.once('close', () => {
+    };
+    const onClose = (): void => {
+      stopPings();
       if (viewer !== null && cursor !== null) this.remove(cursor, viewer);
-    });
+    };
+    wire.listen({ onFrame, onClose });
   }
 
   /** Notes why a worker goes; called while the state still has it. */
@@ -122,8 +123,8 @@ export class FeedServer {
     const frame = encode({ op: 'end', now: this.now(), reason } satisfies FeedEnd);
     for (const cursor of this.cursors) {
       for (const viewer of cursor.viewers) {
-        viewer.socket.send(frame);
-        viewer.socket.close(CLOSE.goingAway, 'the scheduler closes');
+        viewer.wire.send(frame);
+        viewer.wire.close(CLOSE.goingAway, 'the scheduler closes');
       }
       if (cursor.timer !== null) clearInterval(cursor.timer);
       cursor.timer = null;
@@ -152,10 +153,10 @@ export class FeedServer {
     const frames = new Map<string, Uint8Array>();
     const delta = this.delta(cursor);
     for (const viewer of cursor.viewers) {
-      if (viewer.socket.readyState !== WebSocket.OPEN) continue;
+      if (!viewer.wire.isOpen) continue;
       // A slow viewer is not queued for: it gets everything anew once it has caught up.
-      if (viewer.socket.bufferedAmount > LIMITS.viewerOutboxBytes) viewer.needsSnapshot = true;
-      if (viewer.socket.bufferedAmount > 0 && viewer.needsSnapshot) continue;
+      if (viewer.wire.queuedBytes > LIMITS.viewerOutboxBytes) viewer.needsSnapshot = true;
+      if (viewer.wire.queuedBytes > 0 && viewer.needsSnapshot) continue;
       if (!viewer.needsSnapshot && delta === null) continue;
       const name = `${viewer.needsSnapshot ? 'all' : 'delta'}:${viewer.topicsKey}`;
       let frame = frames.get(name);
@@ -168,7 +169,7 @@ export class FeedServer {
         frames.set(name, frame);
       }
       viewer.needsSnapshot = false;
-      viewer.socket.send(frame, { binary: true });
+      viewer.wire.send(frame);
     }
   }
 
@@ -331,7 +332,7 @@ function vitalsOf(workers: Iterable<WorkerRecord>): VitalsColumns {
   };
 }
 
-function parseRequest(data: Buffer): FeedRequest | null {
+function parseRequest(data: Uint8Array): FeedRequest | null {
   let value: unknown;
   try {
     value = decode(data);

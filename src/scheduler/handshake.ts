@@ -3,10 +3,10 @@
  * a version that goes with ours. All that follows on the link is checked (protocol/check.ts) before
  * anybody acts on it.
  */
-import type { WebSocket } from 'ws';
 import type { Connection, ConnectionHandlers } from '../comm/connection.ts';
 import type { KeepAliveOptions } from '../comm/keep-alive.ts';
-import { accept } from '../comm/websocket.ts';
+import { accept } from '../comm/link.ts';
+import type { Wire } from '../comm/wire.ts';
 import { packageVersion } from '../config/runtime.ts';
 import type { Log } from '../diagnostics/log.ts';
 import { checkMessage } from '../protocol/check.ts';
@@ -39,14 +39,14 @@ interface Opening<Out, In, First> {
   alive?: KeepAliveOptions;
 }
 
-/** Takes a socket as a link whose first message must be a registration. */
+/** Takes a wire as a link whose first message must be a registration. */
 export function handshake<
   Out extends { op: string },
   In extends { op: string },
   First extends In & Registration
 >(
   { versions, log }: { versions: VersionBook; log: Log },
-  socket: WebSocket,
+  wire: Wire,
   peer: string,
   { op, opened, alive = {} }: Opening<Out, In, First>
 ): void {
@@ -78,7 +78,7 @@ export function handshake<
       link?.closed(reason === '' ? `connection lost (${code})` : reason, code);
     }
   };
-  const connection = accept<Out, In>(socket, peer, handlers, alive);
+  const connection = accept<Out, In>(wire, peer, handlers, alive);
 }
 
 /** Why a registration is refused, or null. Throws ProtocolError when it makes no sense. */

@@ -1,7 +1,7 @@
 /** Links to nannies: what they report, and whom to ask for more, fewer or other workers. */
-import type { WebSocket } from 'ws';
 import type { Connection } from '../comm/connection.ts';
 import { Requester } from '../comm/rpc.ts';
+import type { Wire } from '../comm/wire.ts';
 import { PROTOCOL_VERSION } from '../protocol/limits.ts';
 import type {
   NannyStatus,
@@ -20,10 +20,10 @@ export interface NannyLink {
   status: NannyStatus | null;
 }
 
-/** Takes a socket of a nanny. */
-export function openNanny(scheduler: Scheduler, socket: WebSocket, peer: string): void {
+/** Takes a wire of a nanny. */
+export function openNanny(scheduler: Scheduler, wire: Wire, peer: string): void {
   const { nannies } = scheduler;
-  handshake<SchedulerToNanny, NannyToScheduler, RegisterNanny>(scheduler, socket, peer, {
+  handshake<SchedulerToNanny, NannyToScheduler, RegisterNanny>(scheduler, wire, peer, {
     op: 'register-nanny',
     opened: (connection, first) => {
       const requester = new Requester(message => connection.send(message));

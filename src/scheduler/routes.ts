@@ -19,10 +19,10 @@ export function addRoutes(server: CommServer, scheduler: Scheduler): void {
   const { scaling } = scheduler;
   const info = (): HttpAnswer => ({ status: 200, body: clusterInfo(scheduler) });
   server.loginPage = LOGIN_PAGE;
-  server.link('/client', (socket, peer) => scheduler.clients.open(socket, peer));
-  server.link('/worker', (socket, peer) => openWorker(scheduler, socket, peer));
-  server.link('/nanny', (socket, peer) => openNanny(scheduler, socket, peer));
-  server.link('/feed', socket => scheduler.feed.open(socket), true);
+  server.link('/client', (wire, peer) => scheduler.clients.open(wire, peer));
+  server.link('/worker', (wire, peer) => openWorker(scheduler, wire, peer));
+  server.link('/nanny', (wire, peer) => openNanny(scheduler, wire, peer));
+  server.link('/feed', wire => scheduler.feed.open(wire), true);
   server.route('GET', '/api/info', info);
   server.route('GET', '/api/logs', async () => ({
     status: 200,

@@ -3,9 +3,9 @@
  * the end of the worker unless the same process comes back. What its nanny says of its end decides
  * whether its tasks are to blame (exit-reports.ts).
  */
-import type { WebSocket } from 'ws';
 import type { Connection } from '../comm/connection.ts';
 import { Requester } from '../comm/rpc.ts';
+import type { Wire } from '../comm/wire.ts';
 import { CLOSE } from '../protocol/limits.ts';
 import type {
   RegisterWorker,
@@ -35,9 +35,9 @@ export interface WorkerLink {
   givenUp: string | null;
 }
 
-/** Takes a socket of a worker. */
-export function openWorker(scheduler: Scheduler, socket: WebSocket, peer: string): void {
-  handshake<SchedulerToWorker, WorkerToScheduler, RegisterWorker>(scheduler, socket, peer, {
+/** Takes a wire of a worker. */
+export function openWorker(scheduler: Scheduler, wire: Wire, peer: string): void {
+  handshake<SchedulerToWorker, WorkerToScheduler, RegisterWorker>(scheduler, wire, peer, {
     op: 'register-worker',
     opened: (connection, first) => {
       const requester = new Requester(message => connection.send(message));

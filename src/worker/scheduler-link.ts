@@ -7,7 +7,7 @@ import { AuthenticationError, CommClosedError, ProtocolVersionError } from '../b
 import type { CloseReason, Connection } from '../comm/connection.ts';
 import { AwaitedHello, BROKEN, RECONNECT_MS, Redial } from '../comm/redial.ts';
 import { versionError } from '../comm/refusal.ts';
-import { dial } from '../comm/websocket.ts';
+import { dial } from '../comm/link.ts';
 import { isGoneForGood } from '../config/connection-file.ts';
 import { CLOSE, LIMITS, PROTOCOL_VERSION } from '../protocol/limits.ts';
 import type {

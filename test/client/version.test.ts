@@ -14,8 +14,8 @@ it('a scheduler of another version is named with both versions and what to do', 
   servers.push(server);
   // What a scheduler of protocol 7 says, in the words that every version uses.
   const words = `you speak protocol ${PROTOCOL_VERSION}, this scheduler speaks 7: install one version on both sides`;
-  server.link('/client', socket =>
-    socket.once('message', () => socket.close(CLOSE.badVersion, words))
+  server.link('/client', wire =>
+    wire.listen({ onFrame: () => wire.close(CLOSE.badVersion, words), onClose: () => undefined })
   );
   const address = await server.listen();
   await expect(Client.connect(address, { token })).rejects.toMatchObject({

@@ -4,7 +4,7 @@ import type { CloseReason, Connection } from '../../src/comm/connection.ts';
 import { inprocPair } from '../../src/comm/inproc.ts';
 import { Requester, answerRequest } from '../../src/comm/rpc.ts';
 import { CommServer, createToken } from '../../src/comm/server.ts';
-import { accept, dial } from '../../src/comm/websocket.ts';
+import { accept, dial } from '../../src/comm/link.ts';
 import { CLOSE } from '../../src/protocol/limits.ts';
 import type { RequestMessage, ResponseMessage } from '../../src/protocol/messages.ts';
 
@@ -48,15 +48,13 @@ function inproc(): Promise<[End, End]> {
   ]);
 }
 
-async function websocket(sameHost: boolean): Promise<[End, End]> {
+async function dialled(sameHost: boolean): Promise<[End, End]> {
   const token = createToken();
   const server = new CommServer({ token, sameHost });
   servers.push(server);
   const b = collector();
   const opened = new Promise<Connection<Message>>(resolve => {
-    server.link('/link', (socket, peer) =>
-      resolve(accept<Message, Message>(socket, peer, b.handlers))
-    );
+    server.link('/link', (wire, peer) => resolve(accept<Message, Message>(wire, peer, b.handlers)));
   });
   const address = await server.listen();
   const a = collector();
@@ -69,8 +67,8 @@ async function websocket(sameHost: boolean): Promise<[End, End]> {
 
 describe.each([
   ['in-process', inproc],
-  ['WebSocket', () => websocket(false)],
-  ['WebSocket on this host', () => websocket(true)]
+  ['WebSocket', () => dialled(false)],
+  ['within a machine', () => dialled(true)]
 ])('%s link', (_name, make) => {
   it('delivers in order, and what one turn sends as one batch', async () => {
     const [a, b] = await make();

@@ -4,11 +4,11 @@
  */
 import type { Socket } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
-import type { WebSocket } from 'ws';
 import type { CloseReason, Connection } from '../../src/comm/connection.ts';
 import type { KeepAliveOptions } from '../../src/comm/keep-alive.ts';
 import { CommServer, createToken } from '../../src/comm/server.ts';
-import { accept, dial } from '../../src/comm/websocket.ts';
+import { accept, dial } from '../../src/comm/link.ts';
+import type { Wire } from '../../src/comm/wire.ts';
 import { CLOSE } from '../../src/protocol/limits.ts';
 
 interface Message {
@@ -27,26 +27,30 @@ interface Pair {
   theirs: CloseReason[];
   received: Message[];
   connection: Connection<Message>;
-  socket: WebSocket;
+  wire: Wire;
 }
 
-async function pair(near: KeepAliveOptions, far: KeepAliveOptions): Promise<Pair> {
+async function pair(
+  sameHost: boolean,
+  near: KeepAliveOptions,
+  far: KeepAliveOptions
+): Promise<Pair> {
   const token = createToken();
-  const server = new CommServer({ token });
+  const server = new CommServer({ token, sameHost });
   servers.push(server);
   const ours: CloseReason[] = [];
   const theirs: CloseReason[] = [];
   const received: Message[] = [];
-  const opened = new Promise<WebSocket>(resolve => {
-    server.link('/link', (socket, peer) => {
+  const opened = new Promise<Wire>(resolve => {
+    server.link('/link', (wire, peer) => {
       const onMessages = (batch: Message[]): unknown => received.push(...batch);
       accept<Message, Message>(
-        socket,
+        wire,
         peer,
         { onMessages, onClose: reason => theirs.push(reason) },
         far
       );
-      resolve(socket);
+      resolve(wire);
     });
   });
   const address = await server.listen();
@@ -54,15 +58,21 @@ async function pair(near: KeepAliveOptions, far: KeepAliveOptions): Promise<Pair
     { address, path: '/link', token, keepAlive: near },
     { onMessages: () => undefined, onClose: reason => ours.push(reason) }
   );
-  return { ours, theirs, received, connection, socket: await opened };
+  return { ours, theirs, received, connection, wire: await opened };
 }
 
-const raw = (socket: WebSocket): Socket => (socket as unknown as { _socket: Socket })._socket;
+const raw = (wire: Wire): Socket => {
+  const { raw: below, socket } = wire as unknown as { raw?: Socket; socket: Socket };
+  return below ?? socket;
+};
 
-describe('keep-alives', () => {
+describe.each([
+  ['between machines', false],
+  ['within a machine', true]
+])('keep-alives %s', (_name, sameHost) => {
   it('notice a peer that says nothing, and say for how long', async () => {
-    const link = await pair({ pingMs: 20, silenceMs: 100 }, { pingMs: 1e6 });
-    raw(link.socket).pause();
+    const link = await pair(sameHost, { pingMs: 20, silenceMs: 100 }, { pingMs: 1e6 });
+    raw(link.wire).pause();
     await expect.poll(() => link.ours).toHaveLength(1);
     expect(link.ours[0]?.code).toBe(CLOSE.unresponsive);
     expect(link.ours[0]?.reason).toMatch(/nothing was heard of the peer for 0\.\d s/);
@@ -70,7 +80,7 @@ describe('keep-alives', () => {
   });
 
   it('keep a link that only answers pings', async () => {
-    const link = await pair({ pingMs: 20, silenceMs: 60 }, { pingMs: 1e6 });
+    const link = await pair(sameHost, { pingMs: 20, silenceMs: 60 }, { pingMs: 1e6 });
     await new Promise(resolve => setTimeout(resolve, 500));
     expect(link.ours).toEqual([]);
     link.connection.send({ op: 'still there' });
@@ -78,17 +88,21 @@ describe('keep-alives', () => {
   });
 
   it('are answered also by a side that would wait for ever', async () => {
-    const link = await pair({ pingMs: 1e6 }, { pingMs: 20, silenceMs: Infinity });
-    raw(link.socket).pause();
+    const link = await pair(sameHost, { pingMs: 1e6 }, { pingMs: 20, silenceMs: Infinity });
+    raw(link.wire).pause();
     await new Promise(resolve => setTimeout(resolve, 300));
     expect(link.theirs).toEqual([]);
-    raw(link.socket).resume();
+    raw(link.wire).resume();
     link.connection.send({ op: 'back again' });
     await expect.poll(() => link.received).toEqual([{ op: 'back again' }]);
   });
 
   it('do not count a blocked loop as silence of the peer', async () => {
-    const link = await pair({ pingMs: 20, silenceMs: 100 }, { pingMs: 20, silenceMs: 100 });
+    const link = await pair(
+      sameHost,
+      { pingMs: 20, silenceMs: 100 },
+      { pingMs: 20, silenceMs: 100 }
+    );
     await new Promise(resolve => setTimeout(resolve, 50));
     const end = performance.now() + 1000;
     while (performance.now() < end);

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { connectOnThisHost } from '../../src/comm/same-host.ts';
 import { CommServer, createToken } from '../../src/comm/server.ts';
-import { accept, dial } from '../../src/comm/websocket.ts';
+import { accept, dial } from '../../src/comm/link.ts';
 
 let runtime = '';
 let folder = '';
@@ -30,9 +30,9 @@ async function listening(
   const server = new CommServer({ sameHost: true, ...options, token });
   servers.push(server);
   const peers: string[] = [];
-  server.link('/link', (socket, peer) => {
+  server.link('/link', (wire, peer) => {
     peers.push(peer);
-    accept(socket, peer, { onMessages: () => undefined, onClose: () => undefined });
+    accept(wire, peer, { onMessages: () => undefined, onClose: () => undefined });
   });
   return { server, address: await server.listen(), token, peers };
 }
@@ -74,8 +74,10 @@ describe('the socket file of a scheduler', () => {
   it('does not serve another address of the machine', async () => {
     const { address } = await listening();
     const { port } = new URL(address);
-    await expect(connectOnThisHost(`http://127.0.0.2:${port}`)).resolves.toBeNull();
-    const socket = await connectOnThisHost(`http://127.0.0.1:${port}`);
+    await expect(
+      connectOnThisHost(`http://127.0.0.2:${port}`, () => undefined)
+    ).resolves.toBeNull();
+    const socket = await connectOnThisHost(`http://127.0.0.1:${port}`, () => undefined);
     expect(socket).not.toBeNull();
     socket?.destroy();
   });

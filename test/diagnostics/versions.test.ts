@@ -3,7 +3,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { Client } from '../../src/client/client.ts';
 import type { CloseReason } from '../../src/comm/connection.ts';
 import { CommServer } from '../../src/comm/server.ts';
-import { dial } from '../../src/comm/websocket.ts';
+import { dial } from '../../src/comm/link.ts';
 import { ownVersions, packageVersion } from '../../src/config/runtime.ts';
 import { LocalCluster } from '../../src/deploy/local.ts';
 import { CLOSE, PROTOCOL_VERSION } from '../../src/protocol/limits.ts';
@@ -115,8 +115,8 @@ describe('versions', () => {
     // A client that hears those words.
     const server = new CommServer({ token });
     closers.push(() => server.close());
-    server.link('/client', socket =>
-      socket.once('message', () => socket.close(CLOSE.badVersion, reason))
+    server.link('/client', wire =>
+      wire.listen({ onFrame: () => wire.close(CLOSE.badVersion, reason), onClose: () => undefined })
     );
     const address = await server.listen();
     await expect(Client.connect(address, { token })).rejects.toMatchObject({

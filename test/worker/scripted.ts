@@ -2,7 +2,7 @@
  * A scheduler's end of the link for tests: real port, real sockets; what it says is up to the test.
  */
 import { CommServer, createToken } from '../../src/comm/server.ts';
-import { accept } from '../../src/comm/websocket.ts';
+import { accept } from '../../src/comm/link.ts';
 import type { Connection } from '../../src/comm/connection.ts';
 import { Requester } from '../../src/comm/rpc.ts';
 import { PROTOCOL_VERSION } from '../../src/protocol/limits.ts';
@@ -102,9 +102,9 @@ export class ScriptedScheduler {
   private readonly workers: Worker[] = [];
 
   async start(): Promise<this> {
-    this.server.link('/worker', (socket, peerName) => {
+    this.server.link('/worker', (wire, peerName) => {
       let peer: Peer | null = null;
-      const connection = accept<SchedulerToWorker, WorkerToScheduler>(socket, peerName, {
+      const connection = accept<SchedulerToWorker, WorkerToScheduler>(wire, peerName, {
         onMessages: messages => {
           for (const message of messages) {
             if (message.op === 'register-worker') peer = this.greet(message, connection);

@@ -43,7 +43,6 @@ LATER = {
         "subscribe_topic": "topics and events",
         "unsubscribe_topic": "topics and events",
         "get_task_stream": "reports; the panel and `dump_cluster_state` have the same facts",
-        "profile": "reports; the panel shows it",
         "restart_workers": "by name; `restart` takes all",
         "register_plugin": "plugins of workers",
         "register_worker_callbacks": "plugins of workers",

@@ -7,6 +7,7 @@ to the scheduler; the answers are plain data.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import time
 import urllib.request
@@ -22,6 +23,7 @@ from taskloom._datasets import pack_dataset, unpack_dataset
 from taskloom._errors import ConfigError, TaskloomError, TimeoutError, VersionMismatchError
 from taskloom._failure import error_of
 from taskloom._future import Future, futures_of
+from taskloom._profile import merged
 from taskloom._settings import seconds
 from taskloom._submit import worker_names
 from taskloom._versions import mismatch, python_versions
@@ -98,6 +100,64 @@ class Inspection:
         """Return what the running tasks (all, or these) execute at this moment."""
         limit = (seconds(timeout) or 2) * 1000
         return self._request("call-stack", {"keys": _keys(futures), "timeoutMs": limit})
+
+    def profile(
+        self,
+        key: str | None = None,
+        start: float | str | None = None,
+        stop: float | str | None = None,
+        workers: Any = None,
+        merge_workers: bool = True,
+        filename: str | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Return what the Python tasks of the last hour spent their time on.
+
+        Executors look at the stacks of their running tasks a hundred times a second. A notebook
+        shows the result as a flame graph. What a coroutine does is not looked at.
+
+        Parameters
+        ----------
+        key : str, optional
+            Only tasks of functions of this name. Default: all.
+        start, stop : float or str, optional
+            Since when and until when: seconds since 1970, or text such as ``"30 s"``, so long ago.
+            Ten seconds are told apart.
+        workers : str or iterable of str, optional
+            Only these (names or addresses).
+        merge_workers : bool
+            Return one tree for all workers instead of one for each, by address.
+        filename : str, optional
+            Write the flame graph into this HTML file.
+
+        Returns
+        -------
+        Profile
+            A tree: ``count``, ``description`` and ``children`` of each call.
+
+        Examples
+        --------
+        >>> client.profile("train", start="5 min")  # doctest: +SKIP
+        """
+        if kwargs.pop("server", False) or kwargs.pop("scheduler", False):
+            raise ConfigError(
+                "Scheduler and workers run no Python; client.profile() tells what tasks do."
+            )
+        params = {
+            "name": key,
+            "start": _moment(start),
+            "stop": _moment(stop),
+            "workers": worker_names(workers),
+        }
+
+        def read(found: dict[str, list[bytes]]) -> Any:
+            trees = {at: merged([json.loads(one) for one in all_]) for at, all_ in found.items()}
+            whole = merged(list(trees.values())) if merge_workers or filename else None
+            if whole is not None and filename:
+                Path(filename).write_text(whole.page(), encoding="utf-8")
+            return whole if merge_workers else trees
+
+        return self._request("profile", params, read)
 
     def logs(self, n: int = 1000) -> list[dict[str, Any]]:
         """Return the newest log lines of scheduler, workers and nannies, by ``source``."""
@@ -483,8 +543,6 @@ class Inspection:
 
     def write_scheduler_file(self, scheduler_file: str | Path) -> None:
         """Write a connection file, readable by its owner only, for `Client(scheduler_file=...)`."""
-        import json
-
         session = self._session
         path = Path(scheduler_file)
         path.touch(mode=0o600)
@@ -511,6 +569,13 @@ def _fetch_dump(address: str, token: str) -> bytes:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with opener.open(request, timeout=300) as response:
         return response.read()
+
+
+def _moment(at: float | str | None) -> float | None:
+    """Seconds since 1970: given as such, or as text for so long ago."""
+    if at is None or isinstance(at, int | float):
+        return at
+    return time.time() - (seconds(at) or 0)
 
 
 def _key(one: Future | str) -> str:

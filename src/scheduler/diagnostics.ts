@@ -9,6 +9,7 @@ import type { Scheduler } from './scheduler.ts';
 import { packDump } from '../diagnostics/dump.ts';
 import { DUMP_FORMAT, DUMP_VERSION } from '../protocol/dump.ts';
 import type { ClusterDump, DumpedWorkerState } from '../protocol/dump.ts';
+import type { ProfileWish } from '../protocol/profile.ts';
 import type { StoryLine } from '../protocol/story.ts';
 import { dumpState } from './state/dump.ts';
 import { explain } from './state/explain.ts';
@@ -20,6 +21,8 @@ export function diagnosticMethods(scheduler: Scheduler): Record<string, RequestH
     story: ({ keys }: { keys: string[] }) => story(scheduler, keys),
     versions: () => scheduler.versions.list(),
     explain: ({ key }: { key: string }) => explain(state, key),
+    profile: ({ workers, ...wish }: ProfileWish & { workers: string[] | null }) =>
+      profile(scheduler, wish, workers),
     'call-stack': ({ keys, timeoutMs }: { keys: string[] | null; timeoutMs: number }) =>
       callStacks(scheduler, keys, timeoutMs)
   };
@@ -105,6 +108,23 @@ async function callStacks(
     })
   );
   return answers.flat();
+}
+
+/** ms to wait for a worker's profile. */
+const PROFILE_MS = 10_000;
+
+/** What the Python tasks of each worker have spent their time on, opaque, by worker address. */
+async function profile(
+  scheduler: Scheduler,
+  wish: ProfileWish,
+  workers: readonly string[] | null
+): Promise<Record<string, unknown>> {
+  const answers = scheduler.linksTo(workers).map(async ({ register, requester }) => {
+    // A worker that goes or hangs has nothing to add.
+    const trees = await requester.request('profile', wish, PROFILE_MS).catch(() => []);
+    return [register.address, trees] as const;
+  });
+  return Object.fromEntries(await Promise.all(answers));
 }
 
 /** ms to wait for a worker's part of a dump. */

@@ -10,7 +10,6 @@ import { clusterInfo, clusterLogs } from './cluster-info.ts';
 import { dataMethods } from './data-methods.ts';
 import { diagnosticMethods } from './diagnostics.ts';
 import type { Scheduler } from './scheduler.ts';
-import type { WorkerLink } from './worker-links.ts';
 import { checkMessage } from '../protocol/check.ts';
 import type { Dataset } from './state/lasting.ts';
 import type { Task } from './state/tasks.ts';
@@ -170,13 +169,8 @@ async function runEverywhere(
   call: { blob: Uint8Array; args: Uint8Array; language?: Language | undefined },
   workers: string[] | null
 ): Promise<Record<string, unknown>> {
-  const wanted = (link: WorkerLink): boolean =>
-    workers === null ||
-    workers.includes(link.register.address) ||
-    workers.includes(link.register.name);
-  const links = [...scheduler.workers.values()].filter(wanted);
   const answers = await Promise.all(
-    links.map(async ({ register, requester }) => {
+    scheduler.linksTo(workers).map(async ({ register, requester }) => {
       try {
         return [register.address, await requester.request('run', call)] as const;
       } catch (error) {

@@ -158,6 +158,13 @@ export class Scheduler {
     return this.closing !== null;
   }
 
+  /** Links to the workers of these names or addresses; null: to all. */
+  linksTo(workers: readonly string[] | null): WorkerLink[] {
+    const named = ({ register: { address, name } }: WorkerLink): boolean =>
+      workers === null || workers.includes(address) || workers.includes(name);
+    return [...this.workers.values()].filter(named);
+  }
+
   private openJournal(): JournalKeeper | null {
     const { state, log, options, feed } = this;
     const { journal: folder, id, name } = options;

@@ -6,6 +6,7 @@ import { runOnce } from './executor/run-once.ts';
 import type { LogEntry, WorkerTask } from './state/state.ts';
 import type { DumpedWorkerState } from '../protocol/dump.ts';
 import type { Language } from '../protocol/messages.ts';
+import type { ProfileWish } from '../protocol/profile.ts';
 import type { ThreadStack } from './executor/stacks.ts';
 
 export interface ExecutingTask {
@@ -28,6 +29,7 @@ export interface RequestContext {
   executing(): ExecutingTask[];
   runPython(blob: Uint8Array, args: Uint8Array): Promise<unknown>;
   stacks(timeoutMs: number): Promise<Map<number, ThreadStack>>;
+  profiles(wanted: ProfileWish, timeoutMs: number): Promise<Uint8Array[]>;
 }
 
 interface RunParams {
@@ -39,7 +41,7 @@ interface RunParams {
   wait?: boolean;
 }
 
-/** `run`, `logs`, `story`, `executing`, `call-stack`, `dump`. */
+/** `run`, `logs`, `story`, `executing`, `call-stack`, `profile`, `dump`. */
 export function requestHandlers(context: RequestContext): ReadonlyMap<string, RequestHandler> {
   const { log, root, address, memoryLimit } = context;
   const run = ({ blob, args, wait, language }: RunParams): unknown => {
@@ -64,9 +66,13 @@ export function requestHandlers(context: RequestContext): ReadonlyMap<string, Re
     ['story', ({ keys }: { keys: string[] }) => context.history(new Set(keys))],
     ['dump', () => dumpWorker(context)],
     ['executing', () => context.executing()],
-    ['call-stack', ({ timeoutMs }: { timeoutMs: number }) => callStack(context, timeoutMs)]
+    ['call-stack', ({ timeoutMs }: { timeoutMs: number }) => callStack(context, timeoutMs)],
+    ['profile', (wish: ProfileWish) => context.profiles(wish, PROFILE_MS)]
   ]);
 }
+
+/** ms within which an executor must tell its profile; one that holds its interpreter does not. */
+const PROFILE_MS = 5000;
 
 /** The stack of every task that runs, and for how long it has. */
 async function callStack(context: RequestContext, timeoutMs: number): Promise<object[]> {

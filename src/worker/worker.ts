@@ -139,7 +139,8 @@ export class Worker {
       info: () => this.vitals.info(),
       executing: () => this.vitals.executing(Date.now()),
       runPython: (blob, args) => this.parts.pool.runPython(blob, args),
-      stacks: timeoutMs => this.parts.pool.stacks(timeoutMs)
+      stacks: timeoutMs => this.parts.pool.stacks(timeoutMs),
+      profiles: (wanted, timeoutMs) => this.parts.pool.profiles(wanted, timeoutMs)
     });
     server.data((message, socket) => this.parts.data.handle(message, socket));
     server.route('GET', '/info', () => ({ status: 200, body: this.vitals.info() }));

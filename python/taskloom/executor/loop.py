@@ -32,6 +32,7 @@ from taskloom.executor.failure import (
 )
 from taskloom.executor.link import Link
 from taskloom.executor.output import Forward
+from taskloom.executor.profiler import Profiler, frames_of_others
 from taskloom.executor.results import Results
 from taskloom.executor.sizes import size_of
 from taskloom.executor.tasks import RunningTask, Slots, Task, current_task
@@ -75,6 +76,7 @@ class Executor:
         self._slots = Slots(setup["threads"])
         self._running: dict[int, tuple[RunningTask, int]] = {}
         self._results = Results(link, self._values)
+        self._profiler = Profiler(self._running)
         self._cells = _cells(setup["cells"])
         self._loop: asyncio.AbstractEventLoop | None = None
         self._loop_lock = threading.Lock()
@@ -88,6 +90,7 @@ class Executor:
         for _ in range(self._setup["threads"]):
             self._thread(self._take_tasks, "taskloom-task")
         self._thread(self._results.tell_in_time, "taskloom-results")
+        self._thread(self._profiler.watch, "taskloom-profile")
         while True:
             message = self._link.receive()
             if message is None or message[0]["op"] == "close":
@@ -121,6 +124,9 @@ class Executor:
             gc.collect()
         elif op == "stacks":
             self._link.send({"op": "stacks", "id": head["id"], "stacks": self._stacks()})
+        elif op == "profile":
+            tree = self._profiler.told(head["name"], head["start"], head["stop"])
+            self._link.send({"op": "profile", "id": head["id"]}, [tree])
         elif op == "run":
             self._thread(lambda: self._run_beside(head, frames), "taskloom-run")
 
@@ -172,6 +178,7 @@ class Executor:
             self._link.send({"op": "lacking", "seqs": lacking})
         was_empty = not self._queue
         self._queue.extend(tasks)
+        self._profiler.wake()
         if was_empty or self._slots.free:
             with self._slots.condition:
                 self._slots.condition.notify_all()
@@ -238,7 +245,7 @@ class Executor:
                     if not self._queue and not slots.returning:
                         slots.condition.wait()
                 continue
-            running = RunningTask(self, task, slot)
+            running = RunningTask(self, task, self._blobs[task.fn][0], slot)
             self._execute(task, running)
             if running.away:
                 self._results.flush()
@@ -431,7 +438,7 @@ class Executor:
 
     def _stacks(self) -> list[tuple[int, list[str]]]:
         """Give what each running task does now, innermost call first."""
-        frames = sys._current_frames()
+        frames = frames_of_others()
         own = os.path.dirname(__file__)  # noqa: PTH120
         stacks = []
         for seq, (_, ident) in list(self._running.items()):

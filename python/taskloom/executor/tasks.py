@@ -55,11 +55,24 @@ class Task:
 class RunningTask:
     """A task whose code has begun; what ``taskloom.secede`` and its like act on."""
 
-    __slots__ = ("_executor", "_implicit", "_waits", "away", "cell", "key", "seq", "start", "tid")
+    __slots__ = (
+        "_executor",
+        "_implicit",
+        "_waits",
+        "away",
+        "cell",
+        "key",
+        "name",
+        "seq",
+        "start",
+        "tid",
+    )
 
-    def __init__(self, executor: Host, task: Task, cell: int) -> None:
+    def __init__(self, executor: Host, task: Task, name: str, cell: int) -> None:
         self._executor = executor
         self.key = task.key
+        # Of its function, as progress bars show it.
+        self.name = name
         self.tid = task.tid
         self.seq = task.seq
         self.cell = cell

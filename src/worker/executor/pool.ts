@@ -5,6 +5,7 @@
  * that die. A dead one is blamed only on the task that ran in it.
  */
 import type { ErrorRecord, Language } from '../../protocol/messages.ts';
+import type { ProfileWish } from '../../protocol/profile.ts';
 import type { ExecuteSuccess } from '../state/events.ts';
 import { MOST_HANDED } from '../state/ready.ts';
 import type { ValueStore } from '../store.ts';
@@ -193,6 +194,11 @@ export class ExecutorPool {
   /** Stacks of the tasks whose code runs now, by number. */
   stacks(timeoutMs: number): Promise<Map<number, ThreadStack>> {
     return this.given.stacks(this.python, timeoutMs);
+  }
+
+  /** What the profilers of the Python executors have seen. */
+  profiles(wanted: ProfileWish, timeoutMs: number): Promise<Uint8Array[]> {
+    return this.python.profiles(wanted, timeoutMs);
   }
 
   /**

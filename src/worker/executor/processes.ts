@@ -3,6 +3,7 @@
  * anything is run, because a worker's registration says which Python it has, and go over to the
  * pool that then runs tasks.
  */
+import type { ProfileWish } from '../../protocol/profile.ts';
 import type { PoolOptions } from './pool-options.ts';
 import { PythonExecutor } from './python.ts';
 import type { PythonOwner } from './python.ts';
@@ -109,6 +110,12 @@ export class PythonProcesses implements PythonOwner {
       async one => [one, await one.stacks(timeoutMs)] as [unknown, Map<number, ThreadStack>]
     );
     return new Map(await Promise.all(looks));
+  }
+
+  /** What the profilers of the processes have seen. */
+  async profiles(wanted: ProfileWish, timeoutMs: number): Promise<Uint8Array[]> {
+    const told = await Promise.all(this.executors.map(one => one.profile(wanted, timeoutMs)));
+    return told.filter(tree => tree !== null);
   }
 
   context(): ThreadSetup['context'] {

@@ -11,6 +11,7 @@ import { mkdirSync, readFileSync, readdirSync, rmSync, statfsSync, writeFileSync
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { liesInMemory } from '../../config/folder.ts';
+import type { ProfileWish } from '../../protocol/profile.ts';
 import type { StoredValue } from '../store.ts';
 import { FiledValue } from '../store/filed.ts';
 import type { LiveHolder } from '../store/live.ts';
@@ -327,6 +328,11 @@ export class PythonExecutor implements Executor, LiveHolder {
     return found;
   }
 
+  /** The tree of calls that its profiler has seen, as JSON; null when it does not answer. */
+  async profile(wanted: ProfileWish, timeoutMs: number): Promise<Uint8Array | null> {
+    return (await this.request('profile', { ...wanted }, [], timeoutMs))?.frames[0] ?? null;
+  }
+
   private request(
     op: string,
     fields: Record<string, unknown>,
@@ -398,6 +404,7 @@ export class PythonExecutor implements Executor, LiveHolder {
       case 'fetched':
       case 'ran':
       case 'stacks':
+      case 'profile':
         return this.answered(head['id'] as number, message);
       case 'log':
         // What a task has printed is among the last words of its process.

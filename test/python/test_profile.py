@@ -16,7 +16,6 @@ from taskloom._profile import merged
 from taskloom.executor import profiler
 from taskloom.executor.profiler import Profiler
 
-
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,15 @@ def seconds(act: Callable[[], Any]) -> float:
     start = time.perf_counter()
     act()
     return time.perf_counter() - start
+
+
+def fastest(once: Callable[[int], float]) -> float:
+    """Return the least of four.
+
+    Memory that a virtual machine has not touched before comes slowly, and whoever runs first would
+    pay for it.
+    """
+    return min(once(seed) for seed in range(4))
 
 
 class Workloads:
@@ -103,27 +113,39 @@ class Workloads:
     def between(self) -> float:
         """Read 200 MB on another worker than the one that made them."""
         first, second = self.workers[:2]
-        made = self.client.submit(array, 200, workers=[first], pure=False)
-        made.done() or self.client.submit(len, made, workers=[first], pure=False).result()
-        return seconds(
-            lambda: self.client.submit(total, made, workers=[second], pure=False).result()
-        )
+
+        def once(seed: int) -> float:
+            made = self.client.submit(array, 200, seed, workers=[first], pure=False)
+            self.client.submit(len, made, workers=[first], pure=False).result()
+            read = partial(self.client.submit, total, made, workers=[second], pure=False)
+            return seconds(lambda: read().result())
+
+        return fastest(once)
 
     def scatter(self) -> float:
         """Give 500 MB to a worker, where a task reads them."""
-        value = array(500)
 
-        def act() -> None:
-            future = self.client.scatter(value)
-            assert self.client.submit(total, future, pure=False).result() == len(value)
+        def once(seed: int) -> float:
+            value = array(500, seed)
 
-        return seconds(act)
+            def act() -> None:
+                future = self.client.scatter(value)
+                read = self.client.submit(total, future, pure=False).result()
+                assert read == len(value) * (seed + 1)
+
+            return seconds(act)
+
+        return fastest(once)
 
     def gather(self) -> float:
         """Take 500 MB from a worker, and read them."""
-        made = self.client.submit(array, 500, pure=False)
-        self.client.submit(len, made, pure=False).result()
-        return seconds(lambda: total(self.client.gather(made)))
+
+        def once(seed: int) -> float:
+            made = self.client.submit(array, 500, seed, pure=False)
+            self.client.submit(len, made, pure=False).result()
+            return seconds(lambda: total(self.client.gather(made)))
+
+        return fastest(once)
 
     def groupby(self) -> float:
         """Aggregate a frame of 100 partitions by key."""

@@ -241,6 +241,8 @@ class Executor:
                 task = self._queue.popleft()
             except IndexError:
                 self._results.flush()
+                # What the last task was given does not wait for the next one.
+                task = running = None
                 with slots.condition:
                     if not self._queue and not slots.returning:
                         slots.condition.wait()

@@ -39,6 +39,7 @@ function checks(node, browser) {
     { name: 'lint', command: [node, bin('eslint/bin/eslint.js'), '.', '--max-warnings=0'] },
     { name: 'format', command: [node, bin('prettier/bin/prettier.cjs'), '--check', '.'] },
     { name: 'ruff', command: [python, '-m', 'ruff', 'check', '--no-cache', '.'] },
+    { name: 'mypy', command: [python, '-m', 'mypy'] },
     {
       name: 'ruff-format',
       command: [python, '-m', 'ruff', 'format', '--no-cache', '--check', '.']

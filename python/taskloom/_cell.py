@@ -68,7 +68,7 @@ def displayer(parent: Any = None) -> Callable[[dict, bool], None]:
     from taskloom._progress import data_of
 
     ipython = shell()
-    publisher = getattr(ipython, "display_pub", None)
+    publisher: Any = getattr(ipython, "display_pub", None)
     session = getattr(publisher, "session", None)
     display_id = uuid.uuid4().hex
     if session is None:

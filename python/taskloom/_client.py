@@ -111,6 +111,9 @@ class Client(Submission, Results, Inspection):
             _loop.wait_for(self._session.start(self._session.open()))
             self._opened()
 
+    def _itself(self) -> Client:
+        return self
+
     # -------------------------------------------------------------------- life
 
     def _begin(self) -> None:

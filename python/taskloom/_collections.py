@@ -79,15 +79,15 @@ def _ranked(nodes: dict[Hashable, Any], held: dict[Hashable, Future]) -> list[Ha
     """Return the keys as Dask would run them, which puts inputs before what needs them."""
     from dask.order import order
 
+    graph: dict[Any, Any] = dict(nodes)
     if len(nodes) == 1:
         return list(nodes)
     if held:
         # Dask's order wants to see every key that a node names.
         from dask._task_spec import DataNode
 
-        ranks = order({**nodes, **{key: DataNode(key, None) for key in held}})
-    else:
-        ranks = order(nodes)
+        graph.update((key, DataNode(key, None)) for key in held)  # type: ignore[arg-type]
+    ranks: dict[Any, int] = order(graph)
     return sorted(nodes, key=ranks.__getitem__)
 
 

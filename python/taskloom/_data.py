@@ -146,7 +146,7 @@ class DataPool:
 def _open(address: str, token: str) -> socket.socket:
     url = urlsplit(address)
     try:
-        made = socket.create_connection((url.hostname, url.port), timeout=_HANDSHAKE)
+        made = socket.create_connection((url.hostname, url.port or 80), timeout=_HANDSHAKE)
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         made.sendall(

@@ -7,6 +7,7 @@ itself, with the worker's traceback as its cause.
 
 from __future__ import annotations
 
+import builtins
 import concurrent.futures
 
 
@@ -69,7 +70,7 @@ class CancelledError(_KeyedError, concurrent.futures.CancelledError):
         return (type(self), (self.key, self.reason))
 
 
-class TimeoutError(TaskloomError, TimeoutError):
+class TimeoutError(TaskloomError, builtins.TimeoutError):
     """A wait ended before what it waited for came."""
 
     code = "TIMEOUT"

@@ -29,6 +29,7 @@ from taskloom._submit import worker_names
 from taskloom._versions import mismatch, python_versions
 
 if TYPE_CHECKING:
+    from taskloom._client import Client
     from taskloom._installs import Install
     from taskloom._session import Session
 
@@ -43,6 +44,8 @@ class Inspection:
     _installs: list[Install]
     _sync: Callable[..., Any]
     _request: Callable[..., Any]
+    _itself: Callable[[], Client]
+    _futures_of_keys: Callable[[list[str]], list[Future]]
 
     # -------------------------------------------------------------------- where things are
 
@@ -539,7 +542,7 @@ class Inspection:
         """
         from taskloom._pool import ClientExecutor
 
-        return ClientExecutor(self, **kwargs)
+        return ClientExecutor(self._itself(), **kwargs)
 
     def write_scheduler_file(self, scheduler_file: str | Path) -> None:
         """Write a connection file, readable by its owner only, for `Client(scheduler_file=...)`."""

@@ -156,7 +156,7 @@ class Link:
         with contextlib.suppress(ConnectionClosed):
             while True:
                 await asyncio.sleep(_KEEP_ALIVE)
-                pong = await socket.ping()
+                pong = asyncio.ensure_future(await socket.ping())
                 # Turns of this loop, not time: a process that did not run has not waited.
                 for _ in range(_SILENT_TURNS):
                     await asyncio.wait([pong], timeout=_KEEP_ALIVE)

@@ -92,7 +92,7 @@ class Outbox:
         tasks: list[Task] = []
         size = 0
         for item in items:
-            if type(item) is Task:
+            if isinstance(item, Task):
                 if tasks and not (_follows(tasks[-1], item) and size < GRAPH_BYTES):
                     messages.append(_graph(tasks))
                     tasks, size = [], 0

@@ -223,7 +223,8 @@ def pack_args(
         numbers = _all_futures(args, dependency)
         if numbers is not None:
             return _references(len(numbers)), numbers
-    packing.futures = found = []
+    found: list[Any] = []
+    packing.futures = found
     try:
         frames = serialize.dumps((args, kwargs))
     except SerializationError as error:

@@ -14,6 +14,7 @@ from taskloom._settings import seconds
 from taskloom._submit import worker_names
 
 if TYPE_CHECKING:
+    from taskloom._client import Client
     from taskloom._session import Session, Waiter
 
 
@@ -23,6 +24,7 @@ class Results:
     asynchronous: bool
     _session: Session
     _sync: Callable[..., Any]
+    _itself: Callable[[], Client]
 
     async def _settled(
         self, futures: Sequence[Future], timeout: float | str | None, first: bool = False
@@ -118,7 +120,7 @@ class Results:
         """
         from taskloom._scatter import scatter
 
-        return self._sync(scatter(self, data, worker_names(workers), broadcast))
+        return self._sync(scatter(self._itself(), data, worker_names(workers), broadcast))
 
     # -------------------------------------------------------------------- giving up, trying again
 

@@ -35,6 +35,7 @@ class Submission:
     _next_key: int
     _carries: Callable[[], bool]
     _carry: Callable[[bytes], bytes]
+    _itself: Callable[[], Client]
 
     def submit(
         self,
@@ -103,8 +104,8 @@ class Submission:
             cid = session.numbers(1)
             fn = session.function_number(function)
             session.say(Task(cid, str(key), fn, packed, deps, options, fifo, parent))
-        future: Future = Future(str(key), self, cid, _Origin(function.name, time.time()))
-        notice(self, [future])
+        future: Future = Future(str(key), self._itself(), cid, _Origin(function.name, time.time()))
+        notice(self._itself(), [future])
         return future
 
     def map(
@@ -147,8 +148,10 @@ class Submission:
         no_actors(actor)
         session = self._session
         session.must_be_open()
-        columns = [one if type(one) in (list, range) else list(one) for one in iterables]
-        count = min(map(len, columns), default=0)
+        columns: list[Sequence[Any]] = [
+            one if isinstance(one, list | range) else list(one) for one in iterables
+        ]
+        count = min((len(column) for column in columns), default=0)
         if count == 0:
             return []
         if kwargs and not futures_of(kwargs):
@@ -183,8 +186,11 @@ class Submission:
                     )
                 )
         origin = _Origin(function.name, time.time())
-        futures = [Future(key, self, cid, origin) for cid, key in enumerate(keys, first)]
-        notice(self, futures)
+        client = self._itself()
+        futures: list[Future] = [
+            Future(key, client, cid, origin) for cid, key in enumerate(keys, first)
+        ]
+        notice(client, futures)
         return futures
 
     def _pack_columns(
@@ -279,7 +285,7 @@ class Submission:
         first = self._desire(keys)
         now = time.time()
         return [
-            Future(key, self, cid, _Origin(key.rpartition("-")[0] or key, now))
+            Future(key, self._itself(), cid, _Origin(key.rpartition("-")[0] or key, now))
             for cid, key in enumerate(keys, first)
         ]
 

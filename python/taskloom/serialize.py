@@ -186,7 +186,7 @@ def unpack(packed: Buffer) -> tuple[str, list[memoryview]]:
     at = 4 + count * (8 if wide else 4)
     if count == 0 or at > len(view):
         raise _damaged(f"its {count} lengths do not fit")
-    frames = []
+    frames: list[memoryview] = []
     for size in struct.unpack_from(f">{count}{'Q' if wide else 'I'}", view, 4):
         if at + size > len(view):
             raise _damaged(f"frame {len(frames)} passes its end")

@@ -26,7 +26,7 @@ class Link:
     def __init__(self, fd: int) -> None:
         self._socket = socket.socket(fileno=fd)
         self._socket.setblocking(True)
-        self._reader = self._socket.makefile("rb", buffering=256 * 1024)
+        self._reader: Any = self._socket.makefile("rb", buffering=256 * 1024)
         self._lock = threading.Lock()
         self._packer = msgpack.Packer()
 

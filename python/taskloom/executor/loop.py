@@ -37,7 +37,7 @@ from taskloom.executor.results import Results
 from taskloom.executor.sizes import size_of
 from taskloom.executor.tasks import RunningTask, Slots, Task, current_task
 from taskloom.executor.values import Outbox, Sent, Values, mapped, travels, written
-from taskloom.serialize import deserialize, pack, serialize, unpack
+from taskloom.serialize import deserialize, nbytes_of, pack, serialize, unpack
 
 # Results of fewer bytes are sent along at once, and decoded again when needed.
 _LIVE_BYTES = 64 * 1024
@@ -242,7 +242,7 @@ class Executor:
             except IndexError:
                 self._results.flush()
                 # What the last task was given does not wait for the next one.
-                task = running = None
+                task = running = None  # type: ignore[assignment]
                 with slots.condition:
                     if not self._queue and not slots.returning:
                         slots.condition.wait()
@@ -346,7 +346,7 @@ class Executor:
                 self._ended(task, began, duration, kind.__name__, "", [], nbytes, 2)
                 return None
             family, frames = serialize(value)
-            size = sum(len(frame) if type(frame) is bytes else frame.nbytes for frame in frames)
+            size = nbytes_of(frames)
             if limit and size > limit:
                 raise WorkerMemoryError(task.key, _too_large(task.key, size, limit))
             live = nbytes >= _COPY_BYTES and task.tid >= 0

@@ -19,6 +19,7 @@ import sys
 import tempfile
 import uuid
 from pathlib import Path
+from typing import Any
 
 PORT_NAMES = ("shell_port", "iopub_port", "stdin_port", "control_port", "hb_port")
 _PR_SET_PDEATHSIG = 1
@@ -72,7 +73,7 @@ class DenoProcess:
     def __init__(self, deno: Path) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="taskloom-kernel-")
         self.folder = Path(self._folder.name)
-        self.info = {
+        self.info: dict[str, Any] = {
             "transport": "tcp",
             "ip": "127.0.0.1",
             "key": uuid.uuid4().hex,

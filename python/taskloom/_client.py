@@ -18,6 +18,7 @@ from taskloom._future import Future, futures_of
 from taskloom._inspect import Inspection
 from taskloom._installs import Install
 from taskloom._locate import locate, process_name, read_scheduler_file
+from taskloom._manage import Management
 from taskloom._results import Results
 from taskloom._session import Session
 from taskloom._settings import seconds
@@ -29,7 +30,7 @@ _clients: list[weakref.ref[Client]] = []
 _current = threading.local()
 
 
-class Client(Submission, Results, Inspection):
+class Client(Submission, Results, Inspection, Management):
     """Connects to a cluster and submits work to it.
 
     Parameters

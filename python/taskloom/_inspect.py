@@ -1,14 +1,12 @@
 """The part of the client that asks: where things are, why, and what goes on.
 
-Also what moves values and workers, and what keeps futures under a name. Every call is a question
-to the scheduler; the answers are plain data.
+Every call is a question to the scheduler; the answers are plain data.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import os
 import time
 import urllib.request
 from collections.abc import Callable, Iterable
@@ -16,21 +14,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import cloudpickle
-
-from taskloom import _pack, serialize
-from taskloom._datasets import pack_dataset, unpack_dataset
-from taskloom._errors import ConfigError, TaskloomError, TimeoutError, VersionMismatchError
-from taskloom._failure import error_of
-from taskloom._future import Future, futures_of
+from taskloom._errors import ConfigError, VersionMismatchError
+from taskloom._future import Future
 from taskloom._profile import merged
 from taskloom._settings import seconds
 from taskloom._submit import worker_names
 from taskloom._versions import mismatch, python_versions
 
 if TYPE_CHECKING:
-    from taskloom._client import Client
-    from taskloom._installs import Install
     from taskloom._session import Session
 
 Keys = "Future | str | Iterable[Future | str]"
@@ -40,12 +31,9 @@ class Inspection:
     """See the module."""
 
     _session: Session
-    _uploads: list[tuple[str, bytes]]
-    _installs: list[Install]
     _sync: Callable[..., Any]
     _request: Callable[..., Any]
-    _itself: Callable[[], Client]
-    _futures_of_keys: Callable[[list[str]], list[Future]]
+    _run_everywhere: Callable[..., Any]
 
     # -------------------------------------------------------------------- where things are
 
@@ -233,325 +221,6 @@ class Inspection:
 
         return self._sync(write())
 
-    # -------------------------------------------------------------------- workers and values
-
-    def wait_for_workers(self, n_workers: int = 1, timeout: float | str | None = None) -> Any:
-        """Wait until at least so many workers run. TimeoutError says how many came."""
-        limit = seconds(timeout)
-        until = None if limit is None else time.monotonic() + limit
-
-        async def wait() -> None:
-            while True:
-                info = await self._session.request("scheduler-info", {})
-                running = info["workers"]["running"]
-                if running >= n_workers:
-                    return
-                if until is not None and time.monotonic() >= until:
-                    raise TimeoutError(
-                        f"{running} of {n_workers} workers came within {limit:g} s. Start workers "
-                        f"(cluster.scale({n_workers})), or look at client.logs() for what keeps "
-                        "them."
-                    )
-                await asyncio.sleep(0.05)
-
-        return self._sync(wait())
-
-    def replicate(
-        self, futures: Any, n: int | None = None, workers: Any = None, **kwargs: Any
-    ) -> Any:
-        """See to it that results lie on ``n`` workers (default: on all), and stay there."""
-        cids = [future._cid for future in futures_of(futures)]
-
-        async def copy() -> None:
-            await self._session.wait(cids, lambda waiter: not waiter.pending)
-            params = {"cids": cids, "count": n, "workers": worker_names(workers)}
-            await self._session.request("replicate", params)
-
-        return self._sync(copy(), for_tasks=True)
-
-    def rebalance(self, futures: Any = None, workers: Any = None, **kwargs: Any) -> Any:
-        """Even out the memory of workers by moving results; how many were moved."""
-        cids = None if futures is None else [future._cid for future in futures_of(futures)]
-
-        async def move() -> int:
-            await self._session.wait(cids or [], lambda waiter: not waiter.pending)
-            params = {"cids": cids, "workers": worker_names(workers)}
-            return (await self._session.request("rebalance", params))["moved"]
-
-        return self._sync(move(), for_tasks=True)
-
-    def retire_workers(
-        self,
-        workers: Any = None,
-        close_workers: bool = True,
-        *,
-        n: int | None = None,
-        force: bool = False,
-        timeout: float | str | None = None,
-        **kwargs: Any,
-    ) -> list[dict[str, Any]]:
-        """Let workers leave without losing anything; what became of each.
-
-        Parameters
-        ----------
-        workers : str or iterable of str, optional
-            Names, addresses or hosts. Default: those whose memory is not needed, or the best ``n``.
-        close_workers : bool
-            End their processes.
-        force : bool
-            Close them even if values are lost.
-        timeout : float or str, optional
-            Time for running tasks to end; then they are given to others. Default 30 s.
-        """
-        limit = seconds(timeout)
-        params = {
-            "workers": worker_names(workers),
-            "count": n,
-            "close": close_workers,
-            "force": force,
-            "timeout": None if limit is None else limit * 1000,
-        }
-        return self._request("retire-workers", params)
-
-    def restart(self, timeout: float | str | None = None, wait_for_workers: bool = True) -> Any:
-        """Forget this client's tasks, kill all workers and start them anew."""
-        limit = seconds(timeout) or 120
-
-        async def restart() -> None:
-            session = self._session
-            before = _running(await session.request("scheduler-info", {}))
-            self._forget(list(session.outcomes))
-            await session.request("restart-workers", {})
-            until = time.monotonic() + limit
-            while wait_for_workers:
-                now = _running(await session.request("scheduler-info", {}))
-                if len(now) >= len(before) and now.isdisjoint(before):
-                    return
-                if time.monotonic() > until:
-                    raise TimeoutError(
-                        f"{len(now - before)} of {len(before)} workers were back in {limit:g} s. "
-                        "client.logs() shows what keeps the others."
-                    )
-                await asyncio.sleep(0.05)
-
-        return self._sync(restart())
-
-    def _forget(self, cids: list[int]) -> None:
-        from taskloom._session import Outcome
-
-        session = self._session
-        reason = "the client restarted the cluster"
-        for cid in cids:
-            session.outcomes[cid] = Outcome("cancelled", reason=reason)
-        session.changed(cids)
-        session.say(
-            {"op": "cancel-keys", "cids": cids, "keys": [], "force": True, "reason": reason}
-        )
-
-    # -------------------------------------------------------------------- beside the tasks
-
-    async def _run_everywhere(
-        self, function: Callable, workers: Any, on_error: str, args: tuple = (), kwargs: Any = None
-    ) -> dict[str, Any]:
-        packed = _pack.pack_frames(serialize.dumps((args, kwargs or {})), "The arguments")
-        params = {
-            "blob": self._carry(cloudpickle.dumps(function, protocol=5)),
-            "args": packed,
-            "workers": worker_names(workers),
-            "language": "python",
-        }
-        answers = await self._session.request("run", params)
-        results: dict[str, Any] = {}
-        for address, answer in answers.items():
-            if isinstance(answer, bytes):
-                results[address] = serialize.deserialize(*serialize.unpack(answer))
-                continue
-            error = error_of(answer["error"])
-            if on_error == "raise":
-                raise error
-            if on_error == "return":
-                results[address] = error
-        return results
-
-    def run(
-        self,
-        function: Callable,
-        *args: Any,
-        workers: Any = None,
-        wait: bool = True,
-        nanny: bool = False,
-        on_error: str = "raise",
-        **kwargs: Any,
-    ) -> dict[str, Any]:
-        """Run a function once on every worker, beside its tasks; results by worker address.
-
-        Parameters
-        ----------
-        function : callable
-            What to run.
-        workers : str or iterable of str, optional
-            Only on these (names or addresses).
-        on_error : {'raise', 'return', 'ignore'}
-            What to do when it raises somewhere.
-        """
-        if on_error not in ("raise", "return", "ignore"):
-            raise ValueError(f"on_error is raise, return or ignore, not {on_error!r}.")
-        return self._sync(self._run_everywhere(function, workers, on_error, args, kwargs))
-
-    def run_on_scheduler(self, function: Callable, *args: Any, **kwargs: Any) -> Any:
-        """Run a function beside the scheduler: in a process of its own on this machine.
-
-        No code of users runs in a scheduler. A parameter ``dask_scheduler`` or ``client`` gets a
-        client that is connected to it.
-        """
-        from taskloom._beside import run_beside
-
-        async def run() -> Any:
-            where = (self._session.address, self._session.token)
-            return await asyncio.to_thread(run_beside, where, function, args, kwargs)
-
-        return self._sync(run())
-
-    def _carries(self) -> bool:
-        return bool(self._uploads or self._installs)
-
-    def _carry(self, blob: bytes) -> bytes:
-        """Return a function's pickle with what it needs on workers before it."""
-        if not self._carries():
-            return blob
-        from taskloom._uploads import with_files
-
-        return with_files(self._uploads, blob, self._installs)
-
-    def pip_install(
-        self,
-        packages: str | os.PathLike | Iterable[Any],
-        pip_options: Iterable[str] = (),
-    ) -> Any:
-        """Have packages on all workers, also on those that come later.
-
-        Only what a worker's environment lacks is installed, into a folder of the user's cache
-        there: the environment stays as it is. Functions that are submitted afterwards find it.
-
-        Parameters
-        ----------
-        packages : str, path or iterable of them
-            What pip takes, such as ``"polars>=1"``; a wheel of this machine (``….whl``) travels.
-        pip_options : iterable of str
-            Of ``pip install``, such as ``["--index-url", "https://…"]``.
-
-        Returns
-        -------
-        list of str
-            Addresses of the workers that have it now.
-
-        Raises
-        ------
-        PipInstallError
-            pip failed on a worker: its own words.
-
-        Examples
-        --------
-        >>> client.pip_install("polars")  # doctest: +SKIP
-        """
-        from taskloom._installs import ensure, read_install
-
-        async def install() -> list[str]:
-            wanted = await asyncio.to_thread(read_install, packages, list(pip_options))
-            done = await self._run_everywhere(ensure, None, "raise", (wanted,))
-            self._installs = [*(one for one in self._installs if one != wanted), wanted]
-            self._session.functions.clear()
-            return list(done)
-
-        return self._sync(install())
-
-    def upload_file(self, filename: str | Path, load: bool = True) -> Any:
-        """Give workers a file (.py, .zip, .egg or data) that functions of this client need.
-
-        It travels with each function that is submitted from now on, once per worker and function,
-        so workers that come later have it, too.
-        """
-        from taskloom._uploads import read_upload
-
-        async def keep() -> None:
-            name, data = await asyncio.to_thread(read_upload, Path(filename))
-            uploads = [one for one in self._uploads if one[0] != name]
-            self._uploads = [*uploads, (name, data)]
-            self._session.functions.clear()
-
-        return self._sync(keep())
-
-    # -------------------------------------------------------------------- datasets
-
-    def publish_dataset(
-        self, *args: Any, name: str | None = None, override: bool = False, **kwargs: Any
-    ) -> Any:
-        """Keep futures on the cluster under a name, until `unpublish_dataset`.
-
-        ``publish_dataset(data, name="x")`` or ``publish_dataset(x=data)``; ``data`` is a future,
-        or a structure or Dask collection that holds futures.
-        """
-        if args and (name is None or len(args) > 1):
-            raise ConfigError('Name it: publish_dataset(data, name="x").')
-        named = {name: args[0]} if args else dict(kwargs)
-
-        async def publish() -> None:
-            for one, data in named.items():
-                value, cids = pack_dataset(str(one), data)
-                params = {"name": str(one), "cids": cids, "value": value, "override": override}
-                await self._session.request("publish-dataset", params)
-
-        return self._sync(publish())
-
-    def get_dataset(self, name: str, default: Any = None) -> Any:
-        """Return what was published under a name; its futures are this client's own."""
-
-        def read(answer: dict) -> Any:
-            futures = self._futures_of_keys(answer["keys"]) if answer["keys"] else []
-            return unpack_dataset(answer["value"], futures)
-
-        async def ask() -> Any:
-            try:
-                return await self._session.request("get-dataset", {"name": str(name)})
-            except TaskloomError:
-                if default is not None:
-                    return None
-                raise
-
-        return self._sync(ask(), lambda found: default if found is None else read(found))
-
-    def list_datasets(self) -> list[str]:
-        """Return the names of all published datasets."""
-        return self._request("list-datasets", {})
-
-    def unpublish_dataset(self, name: str) -> Any:
-        """Take a name back; results that no client holds futures of are let go of."""
-        return self._request("unpublish-dataset", {"name": str(name)})
-
-    # -------------------------------------------------------------------- scaling, executor
-
-    def scale(self, n: int) -> Any:
-        """Ask for so many workers."""
-        return self._request("scale", {"workers": n})
-
-    def get_executor(self, **kwargs: Any) -> Any:
-        """Return a `concurrent.futures.Executor` that submits here.
-
-        Options are those of `submit`: pure, workers, resources, allow_other_workers, retries,
-        priority.
-        """
-        from taskloom._pool import ClientExecutor
-
-        return ClientExecutor(self._itself(), **kwargs)
-
-    def write_scheduler_file(self, scheduler_file: str | Path) -> None:
-        """Write a connection file, readable by its owner only, for `Client(scheduler_file=...)`."""
-        session = self._session
-        path = Path(scheduler_file)
-        path.touch(mode=0o600)
-        fields = {**session.cluster, "address": session.address, "token": session.token}
-        path.write_text(json.dumps(fields), encoding="utf-8")
-
 
 def _versions_here(packages: tuple[str, ...]) -> dict[str, str]:
     from importlib import metadata
@@ -591,12 +260,6 @@ def _keys(futures: Any) -> list[str] | None:
     if isinstance(futures, Future | str):
         return [_key(futures)]
     return [_key(one) for one in futures]
-
-
-def _running(info: dict[str, Any]) -> set[tuple[str, int]]:
-    """Name and process of each worker that runs."""
-    members = info["members"].values()
-    return {(one["name"], one["pid"]) for one in members if one["status"] == "running"}
 
 
 def _of_workers(found: dict[str, Any], workers: Any) -> dict[str, Any]:

@@ -24,8 +24,6 @@ from taskloom._versions import mismatch, python_versions
 if TYPE_CHECKING:
     from taskloom._session import Session
 
-Keys = "Future | str | Iterable[Future | str]"
-
 
 class Inspection:
     """See the module."""

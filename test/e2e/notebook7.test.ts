@@ -1,6 +1,6 @@
 /**
- * Notebook 7: no sidebar and no dock there, but the same notebook, kernel and progress bar, while
- * it runs and as the saved file keeps it.
+ * Notebook 7: no sidebar and no dock there, but the same notebooks, kernels and progress bars, while
+ * they run and as the saved file keeps them.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -81,4 +81,19 @@ it('draws it from the saved file, in which it stands whole', async () => {
   await page.locator('.tl-progress-output[data-tl-state="finished"]').waitFor();
   expect(await page.locator(bar).getAttribute('aria-valuetext')).toBe('40 / 40');
   await screenshot(page, 'notebook7');
+});
+
+it('runs a Python notebook on the same cluster, with a bar under the cell that submits', async () => {
+  await page.goto(lab.at('/notebooks/classic.ipynb'));
+  await notebook(page).locator('.jp-CodeCell').first().waitFor();
+  await until('the kernel is connected', kernelConnected, 60_000);
+  await chooseMenu(page, 'Run', 'Run All Cells');
+  await page.locator('.tl-progress-output[data-tl-state="running"]').waitFor();
+  await allCellsRun(page, 60_000);
+  await page.locator('.tl-progress-output[data-tl-state="finished"]').waitFor();
+  expect(await page.locator(bar).getAttribute('aria-valuetext')).toBe('12 / 12');
+  await notebook(page).locator('.jp-OutputArea-output', { hasText: 'total 506' }).waitFor();
+  const files = readdirSync(lab.runtime).filter(name => name.endsWith('.json'));
+  expect(files).toEqual([`${(await activeCluster()) ?? 'none'}.json`]);
+  await screenshot(page, 'notebook7-python');
 });

@@ -304,3 +304,15 @@ def test_dask_graphs(client):
     kept = client.persist(total)
     assert client.compute(inc(kept), sync=True) == 16
     assert total.compute(scheduler=client.get) == 15
+
+
+def test_clients_that_leave_while_their_tasks_stand_in_queue(cluster):
+    """Their functions go, also for tasks that an executor had already been given."""
+    for number in range(20):
+        with Client(cluster, set_as_default=False) as passing:
+            leaving = passing.map(lambda x, n=number: (time.sleep(0.002), x + n), range(40))
+            leaving[number % 3].result()
+    with Client(cluster, set_as_default=False) as staying:
+        futures = staying.map(lambda x: x + 1, range(40))
+        wait(futures, timeout=30)
+        assert staying.gather(futures) == list(range(1, 41))

@@ -152,6 +152,8 @@ class Executor:
         if len(args) < _COPIED_BYTES:
             # Pieces of bytes are cheaper to make and compare than those of a view.
             args = bytes(args)
+        # A function may be dropped while tasks of it stand here that nobody wants any more.
+        names = {fn: self._blobs.get(fn, ("",))[0] for fn in set(head["of"])}
         lacking: list[int] = []
         tasks: list[Task] = []
         rows = zip(
@@ -173,7 +175,7 @@ class Executor:
             if deps is not None and inputs is None:
                 lacking.append(seq)
                 continue
-            tasks.append(Task(seq, tid, run_id, key, fn, part, inputs, announce))
+            tasks.append(Task(seq, tid, run_id, key, fn, names[fn], part, inputs, announce))
         if lacking:
             self._link.send({"op": "lacking", "seqs": lacking})
         was_empty = not self._queue
@@ -247,7 +249,7 @@ class Executor:
                     if not self._queue and not slots.returning:
                         slots.condition.wait()
                 continue
-            running = RunningTask(self, task, self._blobs[task.fn][0], slot)
+            running = RunningTask(self, task, slot)
             self._execute(task, running)
             if running.away:
                 self._results.flush()

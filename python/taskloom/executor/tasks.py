@@ -29,7 +29,7 @@ class Host(Protocol):
 class Task:
     """A task as the worker has handed it over."""
 
-    __slots__ = ("announce", "args", "fn", "inputs", "key", "run_id", "seq", "tid")
+    __slots__ = ("announce", "args", "fn", "inputs", "key", "name", "run_id", "seq", "tid")
 
     def __init__(
         self,
@@ -38,6 +38,7 @@ class Task:
         run_id: int,
         key: str,
         fn: int,
+        name: str,
         args: bytes | memoryview,
         inputs: list[Any] | None,
         announce: bool,
@@ -47,6 +48,7 @@ class Task:
         self.run_id = run_id
         self.key = key
         self.fn = fn
+        self.name = name
         self.args = args
         self.inputs = inputs
         self.announce = announce
@@ -68,11 +70,11 @@ class RunningTask:
         "tid",
     )
 
-    def __init__(self, executor: Host, task: Task, name: str, cell: int) -> None:
+    def __init__(self, executor: Host, task: Task, cell: int) -> None:
         self._executor = executor
         self.key = task.key
         # Of its function, as progress bars show it.
-        self.name = name
+        self.name = task.name
         self.tid = task.tid
         self.seq = task.seq
         self.cell = cell

@@ -198,7 +198,8 @@ def read_value(found: Any) -> Any:
         return msgpack.unpackb(memoryview(found)[8:], strict_map_key=False)
     if start == _ONE_PICKLE:
         return pickle.loads(memoryview(found)[8:])
-    return serialize.deserialize(*serialize.unpack(found))
+    # Arrays are views of this: whoever gathers one may write into it.
+    return serialize.deserialize(*serialize.unpack(bytearray(found)))
 
 
 def put_values(structure: Any, values: dict[Future, Any]) -> Any:

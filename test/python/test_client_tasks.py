@@ -316,3 +316,13 @@ def test_clients_that_leave_while_their_tasks_stand_in_queue(cluster):
         futures = staying.map(lambda x: x + 1, range(40))
         wait(futures, timeout=30)
         assert staying.gather(futures) == list(range(1, 41))
+
+
+@pytest.mark.parametrize("count", [0, 3, 300, 30_000, 300_000])
+def test_arrays_that_were_gathered_can_be_written_into(client, count):
+    future = client.submit(np.arange, count)
+    for array in (future.result(), client.gather([future])[0], client.gather({"a": future})["a"]):
+        array += 1
+        assert array.sum() == count * (count + 1) // 2
+    # What one caller writes nobody else sees.
+    assert future.result().sum() == count * (count - 1) // 2

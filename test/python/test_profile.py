@@ -95,8 +95,9 @@ def test_is_a_flame_graph_in_a_notebook_and_a_file(client, tmp_path):
 
 
 def test_a_coroutine_that_waits_is_not_blamed_on_its_thread(client):
-    client.submit(waits, 0.3).result()
-    assert client.profile("waits")["count"] == 0
+    client.submit(waits, 0.5).result()
+    # It may be seen while it is read, not fifty times while it waits.
+    assert client.profile("waits")["count"] < 10
 
 
 def test_schedulers_and_workers_run_no_python(client):

@@ -48,6 +48,8 @@ QUICK = [
     "dask/bag/tests/test_bag.py",
     "dask/array/tests/test_overlap.py",
     "dask/array/tests/test_rechunk.py",
+    "dask/array/tests/test_linalg.py",
+    "dask/dataframe/dask_expr/tests/test_groupby.py",
 ]
 
 
@@ -67,6 +69,8 @@ def run(route: str, part: str, notes: Path, limit: int) -> None:
     }
     command = [sys.executable, "-m", "pytest", "-c", str(HERE / "suites.ini")]
     command += ["--rootdir", str(site()), "-p", "routed", "--color=no", part]
+    # Those of dask.distributed are not there where it is not.
+    command += ["--continue-on-collection-errors"]
     done = subprocess.run(command, cwd=site(), env=env)
     # 1: some failed; 5: all were noted before.
     if done.returncode not in (0, 1, 5):

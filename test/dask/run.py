@@ -55,7 +55,7 @@ QUICK = [
 
 def site() -> Path:
     """Return the folder that Dask's wheel is installed in."""
-    return Path(find_spec("dask").origin).parents[1]
+    return Path(find_spec("dask").origin).resolve().parents[1]
 
 
 def run(route: str, part: str, notes: Path, limit: int) -> None:

@@ -79,14 +79,15 @@ def _ranked(nodes: dict[Hashable, Any], held: dict[Hashable, Future]) -> list[Ha
     """Return the keys as Dask would run them, which puts inputs before what needs them."""
     from dask.order import order
 
-    graph: dict[Any, Any] = dict(nodes)
+    graph: dict[Any, Any] = nodes
     if len(nodes) == 1:
         return list(nodes)
     if held:
         # Dask's order wants to see every key that a node names.
         from dask._task_spec import DataNode
 
-        graph.update((key, DataNode(key, None)) for key in held)  # type: ignore[arg-type]
+        placeholders: dict[Any, Any] = {key: DataNode(key, None) for key in held}  # type: ignore[arg-type]
+        graph = {**nodes, **placeholders}
     ranks: dict[Any, int] = order(graph)
     return sorted(nodes, key=ranks.__getitem__)
 

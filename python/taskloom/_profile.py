@@ -77,8 +77,5 @@ def merged(trees: list[dict[str, Any]]) -> Profile:
 def _merge(into: dict[str, Any], tree: dict[str, Any]) -> None:
     into["count"] += tree["count"]
     for identifier, child in tree["children"].items():
-        below = into["children"].get(identifier)
-        if below is None:
-            into["children"][identifier] = child
-        else:
-            _merge(below, child)
+        empty = {**child, "count": 0, "children": {}}
+        _merge(into["children"].setdefault(identifier, empty), child)

@@ -88,6 +88,8 @@ def test_of_one_function_of_some_workers_or_since_when(client):
 def test_is_a_flame_graph_in_a_notebook_and_a_file(client, tmp_path):
     path = tmp_path / "profile.html"
     tree = client.profile(filename=str(path))
+    apart = client.profile(merge_workers=False)
+    assert client.profile(merge_workers=False, filename=str(path)) == apart
     for page in (tree._repr_html_(), path.read_text()):
         assert "spin" in page
         assert f"{tree['count']} looks" in page

@@ -62,17 +62,17 @@ class Profiler:
         """Look, for as long as the process lives."""
         idle = 0
         while True:
-            if idle >= _IDLE_LOOKS:
-                self._busy.clear()
-                # What came between the last look and this line has found the event set.
-                if not self._running:
-                    self._busy.wait()
+            if idle == _IDLE_LOOKS:
+                self._busy.wait()
                 idle = 0
             time.sleep(INTERVAL_S)
             if self._running:
                 idle = 0
                 self._look()
             else:
+                if idle == 0:
+                    # Long before it may sleep: tasks that come from now on set it again.
+                    self._busy.clear()
                 idle += 1
 
     def _look(self) -> None:

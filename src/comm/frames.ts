@@ -89,10 +89,11 @@ export class FrameWire implements Wire {
     this.socket = socket;
     socket.on('error', () => socket.destroy());
     // Sockets of servers stay half open: who has gone wants no answer, and would be kept for ever.
-    socket.once('end', () => (this.ending === null ? socket.destroy() : socket.end()));
+    socket.once('end', () => {
+      if (this.ending === null) socket.destroy();
+    });
     socket.once('close', () => {
       const { code, reason } = this.ending ?? { code: NO_WORD, reason: '' };
-      this.ending ??= { code, reason };
       this.handlers?.onClose(code, reason);
     });
   }

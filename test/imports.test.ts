@@ -11,7 +11,7 @@ const ALLOWED: Record<string, readonly string[]> = {
   base: [],
   protocol: ['base'],
   graph: ['base'],
-  'scheduler/state': ['base', 'protocol'],
+  'scheduler/state': ['base', 'protocol', 'graph'],
   'worker/state': ['base', 'protocol'],
   'client/state': ['base', 'protocol'],
   'nanny/state': ['base', 'protocol'],

@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections import Counter
 from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from taskloom._future import Future, _Origin
+from taskloom._future import Future, GraphTasks, _Origin
+from taskloom._keys import key_prefix
 from taskloom._nodes import Packed, Packer
 from taskloom._outbox import GRAPH_BYTES, GRAPH_TASKS, Message, graph_message
+from taskloom._settings import seconds
+from taskloom._submit import SALT, notice, parent_task, task_options
 from taskloom.executor.nodes import run_node
 
 if TYPE_CHECKING:
@@ -93,8 +97,9 @@ def _ranked(nodes: dict[Hashable, Any], held: dict[Hashable, Future]) -> list[Ha
 
 
 def _name(key: Hashable, mark: str) -> str:
+    """Return a key as text. Up to its last dash it is the same for all parts of a collection."""
     if isinstance(key, tuple) and key and isinstance(key[0], str):
-        return f"{key[0]}{mark}-{'-'.join(map(str, key[1:]))}"[:4000]
+        return f"{key[0]}{mark}-{'.'.join([str(one) for one in key[1:]])}"[:4000]
     return f"{key}{mark}"[:4000]
 
 
@@ -112,8 +117,6 @@ class _Choice:
 
     def of(self, key: Hashable) -> Message:
         """Return the options of a task; the same dict for the same options."""
-        from taskloom._submit import task_options
-
         said = {kind: value(key) if callable(value) else value for kind, value in self._all.items()}
         for kind, values in self._single.items():
             # What the call says goes before what the graph carries.
@@ -207,6 +210,7 @@ def submit_graph(client: Client, dsk: Any, keys: Any, **kwargs: Any) -> dict[Has
     rows = _rows(client, nodes, _ranked(nodes, held), choice)
     mark = _mark()
     first = _send(client, rows, held, wanted, mark, kwargs.get("fifo_timeout"))
+    whole = GraphTasks(first, len(rows.keys), _called(rows.keys, mark))
     now = time.time()
     places = {key: at for at, key in enumerate(rows.keys)}
     futures = {}
@@ -214,10 +218,21 @@ def submit_graph(client: Client, dsk: Any, keys: Any, **kwargs: Any) -> dict[Has
         if key in held:
             futures[key] = held[key]
             continue
-        head = key[0] if isinstance(key, tuple) else key
-        origin = _Origin(str(head).rpartition("-")[0] or str(head), now)
-        futures[key] = Future(_name(key, mark), client, first + places[key], origin)
+        name = _name(key, mark)
+        origin = _Origin(key_prefix(name), now, whole)
+        futures[key] = Future(name, client, first + places[key], origin)
+    notice(client, list(futures.values()))
     return futures
+
+
+def _called(keys: list[Hashable], mark: str) -> dict[str, int]:
+    """Count tasks by what they are called."""
+    heads = Counter([key[0] if isinstance(key, tuple) and key else key for key in keys])
+    found: dict[str, int] = {}
+    for head, count in heads.items():
+        name = key_prefix(_name(head, mark))
+        found[name] = found.get(name, 0) + count
+    return found
 
 
 def _send(
@@ -229,12 +244,10 @@ def _send(
     fifo_timeout: float | str | None,
 ) -> int:
     """Say a graph to the scheduler; return the number of its first task."""
-    from taskloom._settings import seconds
-    from taskloom._submit import parent_task
-
     fifo = (seconds(fifo_timeout or "60 s") or 0) * 1000
     session = client._session
-    function = client._function(run_node)
+    # Without a name of its own: what a task is called stands in its key.
+    function = client._function(run_node)._replace(name="")
     count = len(rows.keys)
     with session.lock:
         first = session.numbers(count)
@@ -294,8 +307,6 @@ def _ahead(
 
 
 def _mark() -> str:
-    from taskloom._submit import SALT
-
     return f"-{SALT}g{next(_calls)}"
 
 

@@ -25,11 +25,22 @@ FIRST_COMPLETED = "FIRST_COMPLETED"
 _callbacks: concurrent.futures.ThreadPoolExecutor | None = None
 
 
+class GraphTasks(NamedTuple):
+    """The tasks of one graph."""
+
+    first: int
+    """Their numbers begin with this."""
+    size: int
+    names: dict[str, int]
+    """How many are called what (`key_prefix`)."""
+
+
 class _Origin(NamedTuple):
     """What futures of one call share."""
 
     name: str
     created: float
+    graph: GraphTasks | None = None
 
 
 class HoldsFuture(Exception):
@@ -189,6 +200,11 @@ class Future(Generic[T]):
         except Exception:
             pass
 
+    def __dask_tokenize__(self) -> tuple:
+        # A key may be used again after its release, a number is not.
+        client = self._client._session.id if self._client is not None else ""
+        return (type(self).__name__, self.key, client, self._cid)
+
     def __reduce__(self) -> tuple:
         found = getattr(_pack.packing, "futures", None)
         if found is not None:
@@ -237,7 +253,7 @@ class DoneAndNotDone(NamedTuple):
 
 
 def wait(
-    fs: Future | Iterable[Future],
+    fs: Any,
     timeout: float | str | None = None,
     return_when: str = ALL_COMPLETED,
 ) -> Any:
@@ -245,7 +261,7 @@ def wait(
 
     Parameters
     ----------
-    fs : iterable of Future
+    fs : Future, iterable or structure of futures, or Dask collection
         For what to wait. Failed ones count as done and nothing is raised for them.
     timeout : float or str, optional
         Seconds, or text; TimeoutError after that.
@@ -257,7 +273,8 @@ def wait(
     DoneAndNotDone
         Two sets of futures; an awaitable of it when the client is asynchronous.
     """
-    futures = [fs] if isinstance(fs, Future) else list(fs)
+    whole = isinstance(fs, Future | dict) or hasattr(fs, "__dask_graph__")
+    futures = futures_of(fs if whole else list(fs))
     if not futures:
         return DoneAndNotDone(set(), set())
     if return_when not in (ALL_COMPLETED, FIRST_COMPLETED):

@@ -15,12 +15,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from taskloom._errors import TaskloomError
-from taskloom._future import Future, futures_of
+from taskloom._future import Future, GraphTasks, futures_of
+from taskloom._keys import key_prefix
 from taskloom._session import Waiter
 
 MIME = "application/vnd.taskloom.progress+json"
 INTERVAL = 0.2
 """Least seconds between updates."""
+_ASK_SHARE = 10
+"""So many times as long as asking has taken it is not asked again."""
 _ASK_LIMIT = 2000
 """With more futures pending than this, it is not asked which of them run now."""
 
@@ -28,8 +31,54 @@ Bundle = dict[str, Any]
 Show = Callable[[dict[str, Any], bool], None]
 
 
+class _GraphRows:
+    """Rows of one graph: all its tasks, also those that the client holds no future of."""
+
+    def __init__(self, graph: GraphTasks) -> None:
+        self.graph = graph
+        self.cids: list[int] = []
+        """Of its futures."""
+        self._left = dict(graph.names)
+        self._processing: dict[str, int] = {}
+        self._erred: dict[str, int] = {}
+
+    def told(self, answer: dict[str, Any] | None) -> None:
+        """Take in what the scheduler has counted; what it has forgotten is done."""
+        if answer is None:
+            return
+        names = answer["names"]
+        pairs = zip(answer["waiting"], answer["processing"], strict=True)
+        self._left = dict(zip(names, map(sum, pairs), strict=True))
+        self._processing = dict(zip(names, answer["processing"], strict=True))
+        self._erred = dict(zip(names, answer["erred"], strict=True))
+
+    def rows(self, statuses: set[str], blamed: str) -> list[dict[str, Any]]:
+        """Return the rows, given what has become of its futures and whose fault that was."""
+        ended = "pending" not in statuses
+        rows = []
+        for name, total in self.graph.names.items():
+            left = 0 if statuses == {"finished"} else self._left.get(name, 0)
+            erred = self._erred.get(name, 0) if "error" in statuses else 0
+            if ended and erred == 0 and name == blamed:
+                # It failed after the last count.
+                erred, left = 1, max(0, left - 1)
+            rows.append(
+                {
+                    "name": name,
+                    "total": total,
+                    "done": total - left - erred,
+                    "erred": erred,
+                    "cancelled": left if ended else 0,
+                    "processing": 0 if ended else self._processing.get(name, 0),
+                }
+            )
+        return rows
+
+
 class Bars:
     """Counts futures by function, and says so as a bundle.
+
+    Futures of a graph stand for all its tasks, unless `group_by` names the rows.
 
     Parameters
     ----------
@@ -46,10 +95,13 @@ class Bars:
         self.id = str(uuid.uuid4())
         self._keys: dict[int, str] = {}
         self._rows: dict[str, list[int]] = {}
+        self._graphs: dict[int, _GraphRows] = {}
+        self._processing: set[int] = set()
         self._started = time.time()
         self.add(futures, group_by)
-        self._done_at_start = len(self._keys) - self.pending()
         self._shown_at = time.time()
+        rows = self._all_rows()
+        self._done_at_start = sum(row["done"] for row in rows)
 
     def add(
         self, futures: Sequence[Future], group_by: Callable[[Future], str] | None = None
@@ -59,9 +111,15 @@ class Bars:
             if future._cid in self._keys:
                 continue
             origin = future._origin
-            name = group_by(future) if group_by else (origin.name if origin else future.key)
             self._keys[future._cid] = future.key
-            self._rows.setdefault(name, []).append(future._cid)
+            if group_by is None and origin is not None and origin.graph is not None:
+                graph = origin.graph
+                if graph.first not in self._graphs:
+                    self._graphs[graph.first] = _GraphRows(graph)
+                self._graphs[graph.first].cids.append(future._cid)
+            else:
+                name = group_by(future) if group_by else (origin.name if origin else future.key)
+                self._rows.setdefault(name, []).append(future._cid)
             if origin is not None:
                 self._started = min(self._started, origin.created)
 
@@ -83,39 +141,30 @@ class Bars:
             1 for cid in self._keys if (one := outcomes.get(cid)) and one.status == "pending"
         )
 
-    async def processing(self) -> set[int]:
-        """Ask which of the pending ones are being worked on. On the loop's thread."""
-        pending = [cid for cid in self._keys if self._status(cid) == "pending"]
-        if not 0 < len(pending) <= _ASK_LIMIT:
-            return set()
+    async def ask(self) -> None:
+        """Ask the scheduler what only it knows. On the loop's thread."""
+        session = self.client._session
+        plain = [cid for cids in self._rows.values() for cid in cids]
+        pending = [cid for cid in plain if self._status(cid) == "pending"]
+        self._processing = set()
         try:
-            states = await self.client._session.request("states", {"cids": pending})
+            if 0 < len(pending) <= _ASK_LIMIT:
+                states = await session.request("states", {"cids": pending})
+                named = zip(pending, states, strict=True)
+                self._processing = {cid for cid, state in named if state == "processing"}
+            for one in list(self._graphs.values()):
+                if any(self._status(cid) == "pending" for cid in one.cids):
+                    numbers = {"first": one.graph.first, "count": one.graph.size}
+                    one.told(await session.request("graph-progress", numbers))
         except TaskloomError:
-            return set()
-        return {cid for cid, state in zip(pending, states, strict=True) if state == "processing"}
+            # The link is gone for a while: the counts stay as they are.
+            return
 
-    def bundle(self, processing: set[int] | frozenset[int] = frozenset()) -> Bundle:
+    def bundle(self) -> Bundle:
         """Return the state of all rows, as the renderers read it."""
-        rows = []
-        all_statuses: set[str] = set()
-        pending = 0
-        for name, cids in self._rows.items():
-            statuses = [self._status(cid) for cid in cids]
-            all_statuses.update(statuses)
-            waiting = {
-                cid for cid, status in zip(cids, statuses, strict=True) if status == "pending"
-            }
-            pending += len(waiting)
-            rows.append(
-                {
-                    "name": name,
-                    "total": len(cids),
-                    "done": statuses.count("finished"),
-                    "erred": statuses.count("error"),
-                    "cancelled": statuses.count("cancelled") + statuses.count("lost"),
-                    "processing": len(waiting & processing),
-                }
-            )
+        statuses = {self._status(cid) for cid in self._keys}
+        pending = self.pending()
+        rows = self._all_rows()
         cluster = self.client._session.cluster
         return {
             "version": 1,
@@ -123,15 +172,49 @@ class Bars:
             "cluster": {"id": cluster["id"], "name": cluster["name"]},
             "rows": rows,
             "elapsed": time.time() - self._started,
-            "left": self._left(pending),
-            "state": _state(all_statuses, pending),
-            "note": self._note(all_statuses),
+            "left": self._seconds_left(rows) if pending else None,
+            "state": _state(statuses, pending),
+            "note": self._note(statuses),
         }
 
-    def _left(self, pending: int) -> float | None:
-        done = len(self._keys) - pending - self._done_at_start
+    def _all_rows(self) -> list[dict[str, Any]]:
+        """Return rows of plain futures, then those of graphs; of one name, one."""
+        rows: dict[str, dict[str, Any]] = {}
+        for name, cids in self._rows.items():
+            _add_row(rows, self._row(name, cids))
+        for one in self._graphs.values():
+            statuses = {self._status(cid) for cid in one.cids}
+            for row in one.rows(statuses, self._blamed(one.cids)):
+                _add_row(rows, row)
+        return list(rows.values())
+
+    def _row(self, name: str, cids: list[int]) -> dict[str, Any]:
+        statuses = [self._status(cid) for cid in cids]
+        named = zip(cids, statuses, strict=True)
+        waiting = {cid for cid, status in named if status == "pending"}
+        return {
+            "name": name,
+            "total": len(cids),
+            "done": statuses.count("finished"),
+            "erred": statuses.count("error"),
+            "cancelled": statuses.count("cancelled") + statuses.count("lost"),
+            "processing": len(waiting & self._processing),
+        }
+
+    def _blamed(self, cids: list[int]) -> str:
+        """Return what the task is called whose failure the futures have met, or ''."""
+        for cid in cids:
+            outcome = self.client._session.outcomes.get(cid)
+            if outcome is not None and outcome.status == "error" and outcome.error is not None:
+                return key_prefix(outcome.error["blame"])
+        return ""
+
+    def _seconds_left(self, rows: list[dict[str, Any]]) -> float | None:
+        ended = sum(row["done"] + row["erred"] + row["cancelled"] for row in rows)
+        done = ended - self._done_at_start
+        left = sum(row["total"] for row in rows) - ended
         passed = time.time() - self._shown_at
-        return None if pending == 0 or done <= 0 or passed < 0.5 else passed / done * pending
+        return None if done <= 0 or passed < 0.5 else passed / done * left
 
     def _note(self, statuses: set[str]) -> str | None:
         session = self.client._session
@@ -144,6 +227,14 @@ class Bars:
             if outcome.status == "error" and outcome.error is not None:
                 return f"{key}: {outcome.error['message'][:500]}"
         return None
+
+
+def _add_row(rows: dict[str, dict[str, Any]], row: dict[str, Any]) -> None:
+    there = rows.setdefault(row["name"], row)
+    if there is not row:
+        for name, value in row.items():
+            if name != "name":
+                there[name] += value
 
 
 def _state(statuses: set[str], pending: int) -> str:
@@ -161,14 +252,19 @@ async def follow(bars: Bars, show: Show, interval: float = INTERVAL) -> None:
     first = True
     session = bars.client._session
     while True:
+        before = time.monotonic()
+        if not first:
+            await bars.ask()
+        # Counting a large graph takes a while: not more than a part of the time.
+        pause = max(interval, _ASK_SHARE * (time.monotonic() - before))
         pending = bars.pending()
-        show(bars.bundle(await bars.processing() if pending and not first else frozenset()), first)
+        show(bars.bundle(), first)
         first = False
         if pending == 0:
             return
         before = time.monotonic()
         waiting = {cid for cid in bars.cids() if session.outcome(cid).status == "pending"}
-        await _settled_or(session, waiting, interval)
+        await _settled_or(session, waiting, pause)
         rest = interval - (time.monotonic() - before)
         if rest > 0 and bars.pending():
             import asyncio

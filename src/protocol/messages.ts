@@ -65,6 +65,7 @@ export interface RegisterFunction {
   fn: number;
   /** Content hash; the scheduler and workers keep one copy of equal functions. */
   hash: string;
+  /** What its tasks are called; '' = what their keys say, as Dask's graphs have it. */
   name: string;
   blob: Uint8Array;
   /** What its executor must speak. Default `javascript`. */

@@ -12,12 +12,14 @@ import { diagnosticMethods } from './diagnostics.ts';
 import type { Scheduler } from './scheduler.ts';
 import { checkMessage } from '../protocol/check.ts';
 import type { Dataset } from './state/lasting.ts';
+import { graphProgress } from './state/progress.ts';
 import type { Task } from './state/tasks.ts';
 
 /** Questions that wait, after a restart, until the workers are back. */
 export const NEEDS_WORKERS: ReadonlySet<string> = new Set([
   'locate',
   'states',
+  'graph-progress',
   'who-has',
   'has-what',
   'scatter-plan',
@@ -45,6 +47,10 @@ export function clientMethods(
       )
     }),
     states: ({ cids }: { cids: number[] }) => cids.map(cid => task(cid)?.state ?? 'forgotten'),
+    'graph-progress': ({ first, count }: { first: number; count: number }) => {
+      const client = state.clients.get(clientId);
+      return client === undefined ? null : graphProgress(client, first, count);
+    },
     'who-has': ({ keys }: { keys: string[] | null }) =>
       Object.fromEntries(
         selected(scheduler, keys).map(one => [

@@ -145,6 +145,18 @@ def test_persist_gives_futures_at_once(client):
     assert (float(one), float(two)) == (3200, 2)
 
 
+def test_collections_of_futures_have_a_token(client):
+    import pandas as pd
+
+    dd = pytest.importorskip("dask.dataframe")
+    with dask.config.set({"tokenize.ensure-deterministic": True}):
+        kept = dd.from_pandas(pd.DataFrame({"a": range(10)}), npartitions=2).persist()
+        taskloom.wait(kept, timeout=20)
+        assert (kept.a + 1).sum().compute() == 55
+    first, second = (client.submit(pow, 2, n) for n in (1, 2))
+    assert dask.base.tokenize(first) == dask.base.tokenize(first) != dask.base.tokenize(second)
+
+
 def test_futures_and_large_values_in_graphs(client):
     five = client.submit(lambda: 5)
     assert dask.delayed(sum)([five, 2]).compute() == 7
@@ -234,3 +246,47 @@ def test_xarray_means_groups_and_writes_in_parallel(client, tmp_path):
     store = tmp_path / "out.zarr"
     chunked.to_zarr(store)
     xr.testing.assert_equal(xr.open_zarr(store).compute(), data)
+
+
+def test_tasks_are_called_by_their_keys(client):
+    from dask.utils import key_split
+
+    from taskloom._keys import key_prefix
+
+    token = "4b2104b9f3a34f0c9f3a34f0c9f3a34f"
+    for key in ["x", "x-1", "a-b-1", "x-abcdefab", f"read-csv-{token}-0", token, "('x-2', 1)"]:
+        assert key_prefix(key) == key_split(key)
+
+    # Chunked along one dimension of three: the parts of a collection are one group all the same.
+    x = da.ones((40, 3, 3), chunks=(1, 3, 3)).persist()
+    taskloom.wait(x)
+    [future, *others] = taskloom.futures_of(x)
+    assert future._origin.name.startswith("ones")
+    names = future._origin.graph.names
+    assert sum(names.values()) == future._origin.graph.size >= 40
+    assert len({one.key.rpartition("-")[0] for one in [future, *others]}) == 1
+
+
+def test_progress_of_a_collection_counts_all_tasks_of_its_graph(client, capsys):
+    x = da.ones((40, 40), chunks=(10, 10)).map_blocks(slowly).sum().persist()
+    taskloom.progress(x, notebook=False)
+    shown = capsys.readouterr().out
+    names = {line.split(" |")[0].strip() for line in shown.splitlines() if " |" in line}
+    assert len(names) >= 2
+    assert "16 / 16" in shown and "sum-aggregate" in names
+
+
+def test_progress_of_a_collection_that_fails(client, capsys):
+    x = da.ones(8, chunks=1).map_blocks(fail_at_once, dtype=float).sum().persist()
+    taskloom.progress(x, notebook=False)
+    shown = capsys.readouterr().out
+    assert "failed" in shown and "no luck" in shown
+
+
+def slowly(block):
+    time.sleep(0.05)
+    return block
+
+
+def fail_at_once(block):
+    raise ValueError("no luck")

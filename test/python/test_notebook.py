@@ -74,6 +74,24 @@ def test_a_cell_that_takes_long_shows_a_bar_by_itself(notebook):
     assert updates[-1]["state"] == "finished"
 
 
+def test_a_dask_graph_shows_its_kinds_of_tasks(notebook):
+    outcome = notebook.run(
+        "import dask\n"
+        "def load(n):\n"
+        "    time.sleep(0.2)\n"
+        "    return n\n"
+        "parts = [dask.delayed(load)(n) for n in range(8)]\n"
+        "dask.delayed(sum)(parts).compute()"
+    )
+    assert outcome.reply["status"] == "ok" and outcome.text == "28"
+    rows = {row["name"]: row for row in bundles(outcome)[-1]["rows"]}
+    assert rows["load"]["total"] == 8 and rows["sum"]["total"] == 1
+    updates = bundles(outcome)
+    assert any(0 < row["done"] < 8 for one in updates for row in one["rows"])
+    last = updates[-1] if updates[-1]["state"] != "running" else last_update(notebook)[1]
+    assert {(row["done"], row["total"]) for row in last["rows"]} == {(8, 8), (1, 1)}
+
+
 def test_a_quick_cell_shows_nothing(notebook):
     assert bundles(notebook.run("client.gather(client.map(str, range(10)))")) == []
 

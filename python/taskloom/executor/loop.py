@@ -24,6 +24,7 @@ from typing import Any
 
 import taskloom._context as context
 from taskloom._errors import Reschedule, WorkerMemoryError
+from taskloom._keys import key_prefix
 from taskloom.executor.failure import (
     own_failure,
     result_failure,
@@ -175,7 +176,8 @@ class Executor:
             if deps is not None and inputs is None:
                 lacking.append(seq)
                 continue
-            tasks.append(Task(seq, tid, run_id, key, fn, names[fn], part, inputs, announce))
+            name = names[fn] or key_prefix(key)
+            tasks.append(Task(seq, tid, run_id, key, fn, name, part, inputs, announce))
         if lacking:
             self._link.send({"op": "lacking", "seqs": lacking})
         was_empty = not self._queue

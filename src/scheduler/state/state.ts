@@ -7,6 +7,7 @@
  * a run that was given up, a message about a forgotten task) is answered or ignored, never an error.
  */
 import { smallAdd, smallList } from '../../base/small-set.ts';
+import { keyPrefix } from '../../graph/keys.ts';
 import type {
   ClientToScheduler,
   ErrorRecord,
@@ -347,7 +348,10 @@ export class SchedulerState {
     return task;
   }
 
-  /** `map-name-3` and `map-name-4` are of one group: the key up to its last dash. */
+  /**
+   * `map-name-3` and `map-name-4` are of one group: the key up to its last dash. `name`: of the
+   * function; '' where the key says what the task does.
+   */
   private groupOf(key: string, name: string): TaskGroup {
     const cut = key.lastIndexOf('-');
     const last = this.lastGroup;
@@ -356,7 +360,7 @@ export class SchedulerState {
     const groupName = cut > 0 ? key.slice(0, cut) : key;
     let group = this.groups.get(groupName);
     if (group === undefined) {
-      group = new TaskGroup(groupName, this.prefixOf(name));
+      group = new TaskGroup(groupName, this.prefixOf(name === '' ? keyPrefix(key) : name));
       this.groups.set(groupName, group);
     }
     this.lastGroup = group;

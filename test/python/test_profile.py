@@ -53,14 +53,6 @@ def client(request):
         yield client
 
 
-def test_tasks_of_dask_are_told_by_what_their_keys_call_them(client):
-    dask = pytest.importorskip("dask")
-    dask.compute(
-        [dask.delayed(spin, name="spinning")(0.5, dask_key_name=f"spinning-{n}") for n in (1, 2)]
-    )
-    assert "spin" in names(client.profile(key="spinning"))
-
-
 def test_tells_where_tasks_spent_their_time(client):
     tree = client.profile()
     assert tree["count"] > 20
@@ -164,3 +156,11 @@ def test_old_cycles_are_kept_apart_and_bounded(monkeypatch):
     late = json.loads(seen.told(None, clock[0] - 25, None))
     assert 2 <= late["count"] <= 4
     assert merged([everything, late])["count"] == everything["count"] + late["count"]
+
+
+def test_tasks_of_dask_are_told_by_what_their_keys_call_them(client):
+    dask = pytest.importorskip("dask")
+    dask.compute(
+        [dask.delayed(spin, name="spinning")(0.5, dask_key_name=f"spinning-{n}") for n in (1, 2)]
+    )
+    assert "spin" in names(client.profile(key="spinning"))

@@ -16,8 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import cloudpickle
-
+from taskloom import _by_value
 from taskloom._errors import ClusterError
 
 _PARAMETERS = ("dask_scheduler", "client")
@@ -25,7 +24,7 @@ _PARAMETERS = ("dask_scheduler", "client")
 
 def run_beside(where: tuple[str, str], function: Callable, args: tuple, kwargs: dict) -> Any:
     """Run it in a fresh process and return what it returns."""
-    job = cloudpickle.dumps((where, function, args, kwargs), protocol=5)
+    job = _by_value.dumps((where, function, args, kwargs))
     # Modules of this process's folder are found there, too.
     paths = os.pathsep.join(path or str(Path.cwd()) for path in sys.path)
     done = subprocess.run(
@@ -68,9 +67,9 @@ def main() -> None:
             client = Client(address, token=token, name="run_on_scheduler")
             kwargs[name] = client
         answer = (True, function(*args, **kwargs))
-        packed = cloudpickle.dumps(answer, protocol=5)
+        packed = _by_value.dumps(answer)
     except Exception as error:
-        packed = cloudpickle.dumps((False, error), protocol=5)
+        packed = _by_value.dumps((False, error))
     finally:
         if client is not None:
             client.close()

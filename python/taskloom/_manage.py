@@ -10,9 +10,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import cloudpickle
-
-from taskloom import _pack, serialize
+from taskloom import _by_value, _pack, serialize
 from taskloom._datasets import pack_dataset, unpack_dataset
 from taskloom._errors import ConfigError, TaskloomError, TimeoutError
 from taskloom._failure import error_of
@@ -159,7 +157,7 @@ class Management:
     ) -> dict[str, Any]:
         packed = _pack.pack_frames(serialize.dumps((args, kwargs or {})), "The arguments")
         params = {
-            "blob": self._carry(cloudpickle.dumps(function, protocol=5)),
+            "blob": self._carry(_by_value.dumps(function)),
             "args": packed,
             "workers": worker_names(workers),
             "language": "python",

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import cloudpickle
 
-from taskloom import _pack, serialize
+from taskloom import _by_value, _pack, serialize
 from taskloom._future import Future
 from taskloom.executor.nodes import read_once
 
@@ -152,7 +152,7 @@ class _NodePickler(pickle.Pickler):
         known = self.written.get(id(obj))
         if known is None:
             # The object is kept with its pickle, so that nothing else gets its id.
-            known = self.written[id(obj)] = (obj, cloudpickle.dumps(obj, 5))
+            known = self.written[id(obj)] = (obj, _by_value.dumps(obj))
         return read_once, (known[1],)
 
 

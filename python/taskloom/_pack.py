@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import cloudpickle
 
-from taskloom import serialize
+from taskloom import _by_value, serialize
 from taskloom._errors import SerializationError
 
 FUNCTION_BYTES = 48 * 2**20
@@ -69,7 +69,7 @@ class Functions:
             return known
         guards = _guards(fn)
         try:
-            blob = cloudpickle.dumps(fn, protocol=5)
+            blob = _by_value.dumps(fn)
         except Exception as error:
             raise SerializationError(
                 f"The function {function_name(fn)} cannot be pickled: "

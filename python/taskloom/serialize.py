@@ -388,14 +388,16 @@ def dumps(obj: Any, reference: Reference | None = None) -> list[Buffer]:
             # Whatever a class of the user throws: cloudpickle may do better.
             pass
         buffers.clear()
-    return [_by_value(obj, reference, buffers), *(buffer.raw() for buffer in buffers)]
+    return [_written_by_value(obj, reference, buffers), *(buffer.raw() for buffer in buffers)]
 
 
-def _by_value(obj: Any, reference: Reference | None, buffers: list[pickle.PickleBuffer]) -> bytes:
+def _written_by_value(
+    obj: Any, reference: Reference | None, buffers: list[pickle.PickleBuffer]
+) -> bytes:
     try:
-        import cloudpickle
+        from taskloom import _by_value
 
-        base: type[pickle.Pickler] = cloudpickle.Pickler
+        base: type[pickle.Pickler] = _by_value.Pickler
     except ImportError:
         base = pickle.Pickler
     sink = io.BytesIO()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 import itertools
+import pickle
 
 import pytest
 
-from taskloom import SerializationError, _pack, serialize
+from taskloom import SerializationError, _by_value, _pack, serialize
 from taskloom._ledger import NO_OPTIONS, Ledger
 from taskloom._settings import byte_count, seconds
 
@@ -223,3 +224,18 @@ def test_many_tasks_take_little_when_most_are_gone():
     again = said(ledger)[-1]
     assert again["cids"] == list(range(191, 201))
     assert again["args"] == bytes(range(191, 201))
+
+
+def test_code_that_goes_by_value_keeps_its_file_and_lines():
+    def outer():
+        def inner():
+            raise ValueError("here")
+
+        inner()
+
+    there = pickle.loads(_by_value.dumps(outer))
+    with pytest.raises(ValueError) as caught:
+        there()
+    first = outer.__code__.co_firstlineno
+    own = [(str(one.path), one.lineno + 1) for one in caught.traceback[1:]]
+    assert own == [(__file__, first + 4), (__file__, first + 2)]

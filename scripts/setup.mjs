@@ -200,6 +200,25 @@ export async function setup() {
   };
 }
 
+/** A Python with the oldest versions of what Taskloom needs, for the tests. */
+export async function oldest() {
+  const folder = join(root, '.cache/oldest');
+  const wanted = 'test/dask/oldest.txt';
+  const found = join(folder, 'bin/python');
+  await once(
+    'oldest',
+    hashOf([wanted]),
+    () => existsSync(found),
+    'the oldest versions',
+    async () => {
+      await must('Making their environment', python, ['-m', 'venv', '--clear', folder]);
+      const args = ['-m', 'pip', 'install', '--disable-pip-version-check', '-r', wanted];
+      await must('Installing them', found, args);
+    }
+  );
+  return found;
+}
+
 /** The browser of the tests: Debian's Chromium, installed when this is root. */
 export async function chromium() {
   const known = [

@@ -8,7 +8,7 @@
 import { mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 
-import { chromium, python, setup } from './setup.mjs';
+import { chromium, oldest, python, setup } from './setup.mjs';
 import { SetupError, main, root, run, say, tail } from './steps.mjs';
 
 const reports = join(root, 'test-results');
@@ -18,7 +18,7 @@ const bin = name => `node_modules/${name}`;
  * Every check: a name, a command, and how its outcome is counted (default: as one). A count may
  * have a `summary`, lines that are shown in any case.
  */
-function checks(node, browser) {
+function checks(node, browser, oldestPython) {
   const vitest = (project, env = {}) => ({
     name: project,
     command: [
@@ -65,6 +65,19 @@ function checks(node, browser) {
       name: 'python',
       command: [python, '-m', 'pytest', `--junit-xml=${join(reports, 'python.xml')}`],
       count: () => countJunit(join(reports, 'python.xml'))
+    },
+    {
+      // What meets Dask and pickled values, with the oldest versions of what is needed.
+      name: 'oldest',
+      command: [
+        oldestPython,
+        '-m',
+        'pytest',
+        ...['dask', 'client', 'pack', 'serialize'].map(name => `test/python/test_${name}.py`),
+        `--junit-xml=${join(reports, 'oldest.xml')}`
+      ],
+      env: { PYTHONPATH: 'python' },
+      count: () => countJunit(join(reports, 'oldest.xml'))
     },
     {
       // A part of Dask's own tests, from its wheel; needs the workers that the build has made.
@@ -125,7 +138,7 @@ main(async () => {
   let failed = 0;
   try {
     const { node, env } = await setup();
-    const all = checks(node, await chromium());
+    const all = checks(node, await chromium(), await oldest());
     const unknown = names.filter(name => !all.some(check => check.name === name));
     if (unknown.length > 0) {
       throw new SetupError(

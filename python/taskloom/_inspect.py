@@ -19,7 +19,7 @@ from taskloom._future import Future
 from taskloom._profile import merged
 from taskloom._settings import seconds
 from taskloom._submit import worker_names
-from taskloom._versions import mismatch, python_versions
+from taskloom._versions import mismatch, python_versions, used_packages
 
 if TYPE_CHECKING:
     from taskloom._session import Session
@@ -188,16 +188,17 @@ class Inspection:
             Raise VersionMismatchError, with a table, when client and workers differ in what
             matters.
         packages : iterable of str, optional
-            More packages to ask for.
+            More packages to ask for, besides those that values depend on and those that code in
+            ``__main__`` has imported.
         """
-        more = tuple(packages or ())
+        more = (*used_packages(), *(packages or ()))
 
         async def ask() -> dict[str, Any]:
             members = await self._session.request("versions", {})
-            workers = await self._run_everywhere(partial(_versions_here, more), None, "return")
+            workers = await self._run_everywhere(partial(python_versions, more), None, "return")
             pythons = {at: one for at, one in workers.items() if isinstance(one, dict)}
-            found = {"client": _versions_here(more), "workers": pythons, "processes": members}
-            different = mismatch({"client": found["client"], **pythons}) if check else None
+            found = {"client": python_versions(more), "workers": pythons, "processes": members}
+            different = mismatch({"client": found["client"], **pythons}, more) if check else None
             if different is not None:
                 raise VersionMismatchError(different)
             return found
@@ -218,18 +219,6 @@ class Inspection:
             return str(path)
 
         return self._sync(write())
-
-
-def _versions_here(packages: tuple[str, ...]) -> dict[str, str]:
-    from importlib import metadata
-
-    found = python_versions()
-    for name in packages:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def _fetch_dump(address: str, token: str) -> bytes:

@@ -10,8 +10,13 @@ export interface Versions {
   node: string;
   /** `linux x64` */
   platform: string;
-  /** Where Python runs: its version (`python`) and those of packages that values depend on. */
+  /**
+   * Where Python runs: its version (`python`) and those of packages, by their names in lower case
+   * with dashes. A worker tells all that are installed, a client those that values depend on.
+   */
   packages?: Record<string, string>;
+  /** Packages that the code of this client's user imports: members should have the same of them. */
+  uses?: string[];
 }
 
 /** A member of the cluster, `worker-0`, and its versions; null when it did not say. */
@@ -22,42 +27,59 @@ export interface Member {
 
 const COLUMNS = ['taskloom', 'protocol', 'node', 'platform'] as const;
 /** Of Python's side these must agree, where both have them. */
-const PACKAGES = ['python', 'cloudpickle', 'numpy', 'pandas'] as const;
+const PACKAGES = ['python', 'cloudpickle', 'numpy', 'pandas', 'dask'];
 /** Names in one row of the table. */
 const NAMED = 3;
 
+/** What differs: as columns and names of `versions`. */
+interface Differences {
+  names: string[];
+  /** Of Python's side, those that are compared. */
+  packages: string[];
+}
+
 /**
  * What differs that may matter: taskloom's version, Node's first number, Python's first two, some of
- * its packages. Platforms may differ.
+ * its packages, and those that users import, which may not be missing either. Platforms may differ.
  */
-function differences(members: readonly Member[]): string[] {
+function differences(members: readonly Member[]): Differences {
   const known = members.flatMap(({ versions }) => (versions === null ? [] : [versions]));
-  const differ = (of: (versions: Versions) => string): boolean =>
-    new Set(known.map(of).filter(version => version !== '')).size > 1;
-  const found: string[] = [];
-  if (differ(({ taskloom }) => taskloom)) found.push('taskloom');
-  if (differ(({ node }) => majorOf(node))) found.push('node');
+  const differ = (of: (versions: Versions) => string, absent = ''): boolean =>
+    new Set(known.map(of).filter(version => version !== absent)).size > 1;
+  const names: string[] = [];
+  if (differ(({ taskloom }) => taskloom)) names.push('taskloom');
+  if (differ(({ node }) => majorOf(node))) names.push('node');
   for (const name of PACKAGES) {
     const keep = name === 'python' ? minorOf : (version: string): string => version;
-    if (differ(({ packages }) => keep(packages?.[name] ?? ''))) found.push(name);
+    if (differ(({ packages }) => keep(packages?.[name] ?? ''))) names.push(name);
   }
-  return found;
+  const used = new Set(known.flatMap(({ uses }) => uses ?? []));
+  for (const name of PACKAGES) used.delete(name);
+  for (const name of used) {
+    // Who runs no Python has no say.
+    if (differ(({ packages }) => (packages ? (packages[name] ?? '-') : ''))) names.push(name);
+  }
+  const packages = [...PACKAGES, ...[...used].filter(name => names.includes(name))];
+  return { names, packages };
 }
 
 /** The table, with a sentence before it; null when nothing differs that matters. */
 export function mismatch(members: readonly Member[]): string | null {
-  const different = differences(members);
-  if (different.length === 0) return null;
+  const { names, packages } = differences(members);
+  if (names.length === 0) return null;
   return (
-    `The members of this cluster differ in ${different.join(' and ')}: functions and values may not ` +
-    `mean the same everywhere. Install one version on all machines.\n${versionTable(members)}`
+    `The members of this cluster differ in ${listed(names)}: functions and values may not ` +
+    `mean the same everywhere. Install one version on all machines.\n${versionTable(members, packages)}`
   );
 }
 
-/** All members and their versions, aligned for people. */
-export function versionTable(members: readonly Member[]): string {
+/** All members and their versions, aligned for people. `packages`: columns of Python's side. */
+export function versionTable(
+  members: readonly Member[],
+  packages: readonly string[] = PACKAGES
+): string {
   const rows = new Map<string, { names: string[]; cells: string[] }>();
-  const named = PACKAGES.filter(name => members.some(one => one.versions?.packages?.[name]));
+  const named = packages.filter(name => members.some(one => one.versions?.packages?.[name]));
   for (const { who, versions } of members) {
     const cells = COLUMNS.map(name => (versions === null ? '?' : String(versions[name]) || '-'));
     for (const name of named) cells.push(versions?.packages?.[name] ?? '-');
@@ -78,6 +100,12 @@ export function versionTable(members: readonly Member[]): string {
         .trimEnd()
     )
     .join('\n');
+}
+
+/** `a, b and c` */
+function listed(names: readonly string[]): string {
+  const last = names.at(-1) ?? '';
+  return names.length < 2 ? last : `${names.slice(0, -1).join(', ')} and ${last}`;
 }
 
 function label(names: readonly string[]): string {

@@ -3,14 +3,21 @@ import { ownVersions } from '../config/runtime.ts';
 import { mismatch } from '../protocol/versions.ts';
 import type { Member, Versions } from '../protocol/versions.ts';
 
+/** At most so many packages of one member are kept, and of those that a client's user imports. */
+const MOST_PACKAGES = 2000;
+const MOST_USED = 50;
+const LISTS_KEPT = 10;
+
 export class VersionBook {
   private readonly own = ownVersions();
   private readonly members = new Map<object, Member & { role: string }>();
+  /** The newest lists of packages: workers of one environment share one. */
+  private readonly lists = new Map<string, Record<string, string>>();
 
   /** Notes who is at the other end of a link; `role` is the message that it registers with. */
   add(link: object, role: string, name: string, versions: Versions | undefined): void {
     const label = role === 'register-client' ? `client ${name}` : name;
-    this.members.set(link, { role, who: label.slice(0, 60), versions: cleaned(versions) });
+    this.members.set(link, { role, who: label.slice(0, 60), versions: this.cleaned(versions) });
   }
 
   remove(link: object): void {
@@ -38,31 +45,32 @@ export class VersionBook {
     if (member === undefined) return null;
     return mismatch([{ who: 'scheduler', versions: this.own }, member]);
   }
+
+  /** It came from a peer: nothing but short texts is taken over. */
+  private cleaned(versions: Versions | undefined): Versions | null {
+    if (typeof versions !== 'object' || versions === null) return null;
+    const { packages, uses } = versions;
+    return {
+      taskloom: text(versions.taskloom),
+      protocol: Number(versions.protocol),
+      node: text(versions.node),
+      platform: text(versions.platform),
+      ...(typeof packages === 'object' ? { packages: this.listOf(packages) } : {}),
+      ...(Array.isArray(uses) ? { uses: uses.slice(0, MOST_USED).map(text) } : {})
+    };
+  }
+
+  private listOf(packages: Record<string, unknown>): Record<string, string> {
+    const named = Object.entries(packages).slice(0, MOST_PACKAGES);
+    const list = Object.fromEntries(named.map(([name, version]) => [text(name), text(version)]));
+    const mark = JSON.stringify(list);
+    const known = this.lists.get(mark);
+    if (known !== undefined) return known;
+    const [oldest] = this.lists.keys();
+    if (this.lists.size === LISTS_KEPT && oldest !== undefined) this.lists.delete(oldest);
+    this.lists.set(mark, list);
+    return list;
+  }
 }
 
-/** It came from a peer: nothing but short texts is taken over. */
-function cleaned(versions: Versions | undefined): Versions | null {
-  if (typeof versions !== 'object' || versions === null) return null;
-  const text = (value: unknown): string => (typeof value === 'string' ? value.slice(0, 40) : '?');
-  return {
-    taskloom: text(versions.taskloom),
-    protocol: Number(versions.protocol),
-    node: text(versions.node),
-    platform: text(versions.platform),
-    ...packagesOf(versions.packages, text)
-  };
-}
-
-/** At most so many packages of one member are kept. */
-const MOST_PACKAGES = 20;
-
-function packagesOf(
-  packages: unknown,
-  text: (value: unknown) => string
-): Pick<Versions, 'packages'> {
-  if (typeof packages !== 'object' || packages === null) return {};
-  const known = Object.entries(packages).slice(0, MOST_PACKAGES);
-  return {
-    packages: Object.fromEntries(known.map(([name, version]) => [name.slice(0, 40), text(version)]))
-  };
-}
+const text = (value: unknown): string => (typeof value === 'string' ? value.slice(0, 60) : '?');

@@ -137,4 +137,20 @@ describe('versions', () => {
     const other = { ...versions, node: '24.9.9', platform: 'darwin arm64' };
     expect(mismatch([...members, { who: 'mac', versions: other }])).toBeNull();
   });
+
+  it('of packages that a user imports count where Python runs, and may not be missing', () => {
+    const plain = { taskloom: '1.0.0', protocol: 1, node: '', platform: 'linux x64' };
+    const python = { python: '3.11.7', dask: '2026.1.0' };
+    const client = { ...plain, packages: { ...python, scipy: '1.2', one: '1.0' } };
+    const members = [
+      { who: 'scheduler', versions: plain },
+      { who: 'client me', versions: { ...client, uses: ['scipy', 'one'] } },
+      { who: 'w0', versions: { ...plain, packages: { ...python, one: '1.0', other: '7' } } }
+    ];
+    const [sentence, head, ...rows] = (mismatch(members) ?? '').split('\n');
+    expect(sentence).toMatch(/differ in scipy:/);
+    expect(head?.split(/ +/).slice(-3)).toEqual(['python', 'dask', 'scipy']);
+    expect(rows.map(row => row.split(/ {2,}/).at(-1))).toEqual(['-', '1.2', '-']);
+    expect(mismatch([...members.slice(0, 1), { who: 'c', versions: client }])).toBeNull();
+  });
 });

@@ -38,11 +38,12 @@ def main() -> None:
     if root not in sys.path:
         sys.path.insert(0, root)
 
-    from taskloom._versions import python_versions
+    from taskloom._versions import installed, python_versions
     from taskloom.executor.loop import Executor
 
     executor = Executor(link, setup)
-    link.send({"op": "ready", "packages": python_versions(), "executable": sys.executable})
+    packages = {**installed(), **python_versions()}
+    link.send({"op": "ready", "packages": packages, "executable": sys.executable})
     executor.run()
     with contextlib.suppress(Exception):
         atexit._run_exitfuncs()

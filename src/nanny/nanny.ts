@@ -332,9 +332,11 @@ export class Nanny {
   }
 
   private readMemory(): void {
-    if (this.options.shape.memoryLimit === 0 && this.workers.size === 0) return;
+    const { memoryLimit } = this.options.shape;
+    if (memoryLimit === 0 && this.workers.size === 0) return;
     const names = new Map([...this.workers].map(([name, child]) => [child.pid, name]));
-    readResident([...names.keys()], (pid, rss, tree) => {
+    const limit = memoryLimit === 0 ? Infinity : memoryLimit;
+    readResident([...names.keys()], limit, (pid, rss, tree) => {
       const name = names.get(pid);
       if (name !== undefined) this.apply({ type: 'worker-memory', name, rss, tree });
     });

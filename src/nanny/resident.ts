@@ -4,6 +4,7 @@
  */
 import { execFile } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { proportionalMemory } from '../config/process-memory.ts';
 
 const PAGE_BYTES = 4096;
 const HAS_PROC = existsSync('/proc/self/statm');
@@ -13,17 +14,22 @@ export const READING_MS = HAS_PROC ? 150 : 1000;
 
 /**
  * Calls back with the resident bytes of each process that could be read; `tree`: with those of all
- * processes below it, where the system tells.
+ * processes below it, where the system tells. Trees beyond `limit` are read again, so that what
+ * their processes share counts once.
  */
 export function readResident(
   pids: readonly number[],
+  limit: number,
   onRead: (pid: number, rss: number, tree: number) => void
 ): void {
   if (pids.length === 0) return;
   if (HAS_PROC) {
     for (const pid of pids) {
       const rss = residentOf(pid);
-      if (rss !== null) onRead(pid, rss, rss + residentBelow(pid));
+      if (rss === null) continue;
+      let tree = rss + sumBelow(pid, residentOf);
+      if (tree > limit) tree = (partOf(pid) ?? rss) + sumBelow(pid, partOf);
+      onRead(pid, rss, tree);
     }
     return;
   }
@@ -46,15 +52,20 @@ function residentOf(pid: number): number | null {
   }
 }
 
+/** Its part of what several processes have mapped, and all else. */
+function partOf(pid: number): number | null {
+  return proportionalMemory(pid)?.bytes ?? residentOf(pid);
+}
+
 /** Of all processes that it has started, and those below them. */
-function residentBelow(pid: number): number {
+function sumBelow(pid: number, of: (pid: number) => number | null): number {
   let sum = 0;
   try {
     for (const task of readdirSync(`/proc/${pid}/task`)) {
       const children = readFileSync(`/proc/${pid}/task/${task}/children`, 'latin1').trim();
       if (children === '') continue;
       for (const child of children.split(' ').map(Number)) {
-        sum += (residentOf(child) ?? 0) + residentBelow(child);
+        sum += (of(child) ?? 0) + sumBelow(child, of);
       }
     }
   } catch {

@@ -33,9 +33,11 @@ export interface WorkerMemoryOptions {
   onEvicted(tids: number[]): void;
   /**
    * Memory of executors that are processes of their own, and of so many bytes in files that they
-   * may have mapped; is asked for at every reading.
+   * may have mapped.
    */
   executorBytes(sharedBytes: number): number;
+  /** At every reading: all together use so many bytes. */
+  onUsed(bytes: number): void;
   /** Executors should collect garbage. */
   onCollect(): void;
   onLog(level: 'info' | 'warn', text: string): void;
@@ -96,13 +98,20 @@ export class WorkerMemory {
     });
   }
 
+  /** What this process and its executors use now. */
+  get usedBytes(): number {
+    const { sharedBytes } = this.spilling ?? { sharedBytes: 0 };
+    return process.memoryUsage.rss() + this.options.executorBytes(sharedBytes);
+  }
+
   /** Begins to read what the process uses. */
   watch(): void {
     const { spilling } = this;
     if (spilling === null || this.timer !== null) return;
     this.timer = setInterval(() => {
-      const used = process.memoryUsage.rss() + this.options.executorBytes(spilling.sharedBytes);
+      const used = this.usedBytes;
       spilling.measured(used);
+      this.options.onUsed(used);
       if (this.spillBytes > 0 && used > this.spillBytes) {
         this.store.relieve(used - this.spillBytes);
       }

@@ -2,9 +2,11 @@
  * What a worker does for Python: it chooses the interpreter, has its processes up before it
  * registers, gives them a folder in memory for large frames, and watches how much memory they take.
  */
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { ProcessFolder } from '../config/folder.ts';
 import { hostMark, SHARED_MEMORY } from '../config/host-mark.ts';
+import { processorMs, proportionalMemory, residentMemory } from '../config/process-memory.ts';
+import type { ProcessMemory } from '../config/process-memory.ts';
 import { choosePython } from '../config/python.ts';
 import type { PythonChoice } from '../config/python.ts';
 import type { PythonShape } from './executor/pool-options.ts';
@@ -14,6 +16,16 @@ import type { Sharing } from './store/filed.ts';
 
 /** Part of the memory limit at which a Python process is ended, as a nanny ends a worker. */
 const TERMINATE = 0.95;
+/** Part of the memory limit from which on shared pages are told apart, which takes longer. */
+const EXACT_SHARE = 0.5;
+
+/** One process, for those who look. */
+export interface PythonProcess extends ProcessMemory {
+  pid: number;
+  /** Tasks that it runs now. */
+  running: number;
+  cpuMs: number;
+}
 
 /** The Python of one worker. */
 export class WorkerPython {
@@ -61,20 +73,42 @@ export class WorkerPython {
     else if (this.choice !== null) void next.python.start();
   }
 
-  /** Bytes of processes and of values in files; the largest process goes before the worker would. */
+  /** What its processes use, each by itself. */
+  processes(pool: ExecutorPool): PythonProcess[] {
+    return pool.python.processes.map(({ pid, running }) => ({
+      pid,
+      running,
+      ...(residentMemory(pid) ?? NOTHING),
+      cpuMs: processorMs(pid)
+    }));
+  }
+
+  /**
+   * Bytes of its processes and of values in files. What they share counts once, where that could
+   * matter: when all together come near the limit.
+   */
   residentBytes(pool: ExecutorPool, sharedBytes: number): number {
     const { memoryLimit } = this.options;
-    const sizes = pool.python.pids.map(pid => ({ pid, ...residentBytes(pid) }));
-    let [total, mapped] = [0, 0];
-    for (const { bytes, shared } of sizes) [total, mapped] = [total + bytes, mapped + shared];
-    // Of files, those that a process has mapped are its own already.
-    total += Math.max(0, sharedBytes - mapped);
-    const used = total + process.memoryUsage.rss();
+    const pids = pool.python.processes.map(({ pid }) => pid);
+    const roughly = sumOf(
+      pids.map(pid => residentMemory(pid) ?? NOTHING),
+      sharedBytes
+    );
+    if (memoryLimit === 0 || roughly < EXACT_SHARE * memoryLimit) return roughly;
+    const parts = pids.map(pid => proportionalMemory(pid) ?? residentMemory(pid) ?? NOTHING);
+    return sumOf(parts, sharedBytes);
+  }
+
+  /** The worker uses so much: its largest Python process goes before all of it would. */
+  relieve(pool: ExecutorPool, used: number): void {
+    const { memoryLimit } = this.options;
+    if (memoryLimit === 0 || used <= TERMINATE * memoryLimit) return;
+    const sizes = pool.python.processes.map(({ pid }) => ({
+      pid,
+      bytes: (proportionalMemory(pid) ?? residentMemory(pid) ?? NOTHING).bytes
+    }));
     const [largest] = sizes.sort((a, b) => b.bytes - a.bytes);
-    if (largest !== undefined && memoryLimit > 0 && used > TERMINATE * memoryLimit) {
-      pool.python.killForMemory(largest.pid);
-    }
-    return total;
+    if (largest !== undefined) pool.python.killForMemory(largest.pid);
   }
 
   /** Its files are removed. */
@@ -83,14 +117,11 @@ export class WorkerPython {
   }
 }
 
-/** What the system says that a process uses, and how much of it is in files in memory; else 0. */
-function residentBytes(pid: number): { bytes: number; shared: number } {
-  try {
-    const status = readFileSync(`/proc/${pid}/status`, 'utf8');
-    const kilobytes = (name: string): number =>
-      Number(new RegExp(`^${name}:\\s+(\\d+)`, 'm').exec(status)?.[1] ?? 0);
-    return { bytes: 1024 * kilobytes('VmRSS'), shared: 1024 * kilobytes('RssShmem') };
-  } catch {
-    return { bytes: 0, shared: 0 };
-  }
+const NOTHING: ProcessMemory = { bytes: 0, shared: 0 };
+
+/** Of values in files, those that a process has mapped are in its bytes already. */
+function sumOf(parts: readonly ProcessMemory[], sharedBytes: number): number {
+  let [total, mapped] = [0, 0];
+  for (const { bytes, shared } of parts) [total, mapped] = [total + bytes, mapped + shared];
+  return total + Math.max(0, sharedBytes - mapped);
 }

@@ -5,6 +5,7 @@ import type { WorkerMemory } from './memory.ts';
 import { ProcessMetrics } from './metrics.ts';
 import type { WorkerOptions } from './options.ts';
 import type { UnderScheduler } from './parts.ts';
+import type { PythonProcess, WorkerPython } from './python.ts';
 import type { ExecutingTask } from './requests.ts';
 
 /** What is looked at. */
@@ -12,6 +13,7 @@ interface Looked {
   readonly options: WorkerOptions;
   readonly address: string;
   readonly memory: WorkerMemory;
+  readonly python: WorkerPython;
   /** The scheduler's there is, or the last one's. */
   current(): UnderScheduler;
 }
@@ -53,6 +55,8 @@ export class Vitals {
       executingFor: running.map(task => task.forMs),
       trouble: memory.trouble,
       metrics: this.metrics.read({
+        rss: memory.usedBytes,
+        executorMs: new Map(this.processes().map(({ pid, cpuMs }) => [pid, cpuMs])),
         managed: parts.store.nbytes,
         spilled: parts.store.spilled,
         executing: executing.length - counts.longRunning,
@@ -63,6 +67,10 @@ export class Vitals {
         bytesOut: parts.data.sentBytes
       })
     };
+  }
+
+  private processes(): PythonProcess[] {
+    return this.worker.python.processes(this.worker.current().parts.pool);
   }
 
   /** Tasks that run now, orphans included. */
@@ -99,6 +107,8 @@ export class Vitals {
       inMemory: parts.store.size,
       managed: parts.store.nbytes,
       spilled: parts.store.spilled,
+      used: memory.usedBytes,
+      pythons: this.processes(),
       disk: memory.disk,
       paused: state?.paused === true,
       states: state?.countStates() ?? {}

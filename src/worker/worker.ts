@@ -116,6 +116,7 @@ export class Worker {
       options,
       address,
       memory: this.memory,
+      python: this.python,
       current: () => this.current
     });
     this.link = new SchedulerLink({
@@ -161,6 +162,7 @@ export class Worker {
       onEvent: event => this.tell(this.numbered(event)),
       onEvicted: places => this.parts.pool.drop(this.parts.store.numbersOf(places)),
       executorBytes: shared => this.python.residentBytes(this.parts.pool, shared),
+      onUsed: bytes => this.python.relieve(this.parts.pool, bytes),
       onCollect: () => this.parts.pool.collectGarbage(),
       onLog: (level, text) => this.log.add(level, text),
       onDisk: message => {

@@ -89,9 +89,10 @@ export class PythonProcesses implements PythonOwner {
     return true;
   }
 
-  /** Ids of the processes. */
-  get pids(): number[] {
-    return this.executors.map(({ pid }) => pid).filter(pid => pid > 0);
+  /** Ids of the processes, and how many tasks each runs. */
+  get processes(): { pid: number; running: number }[] {
+    const all = this.executors.map(one => ({ pid: one.pid, running: one.running().length }));
+    return all.filter(({ pid }) => pid > 0);
   }
 
   /** Memory is used up: the process that takes most of it has to go. */

@@ -433,7 +433,7 @@ export class PythonExecutor implements Executor, LiveHolder {
   // ---------------------------------------------------------------- its end
 
   /** Sequence numbers of the tasks that have its slots. */
-  private running(): number[] {
+  running(): number[] {
     try {
       const cells = readFileSync(this.cells);
       const seqs: number[] = [];

@@ -97,9 +97,12 @@ def _ranked(nodes: dict[Hashable, Any], held: dict[Hashable, Future]) -> list[Ha
 
 
 def _name(key: Hashable, mark: str) -> str:
-    """Return a key as text. Up to its last dash it is the same for all parts of a collection."""
+    """Return a key as text. Up to its last dash it is the same for all parts of a collection.
+
+    Different keys must be different texts: places may be fractions, or text with any sign in it.
+    """
     if isinstance(key, tuple) and key and isinstance(key[0], str):
-        return f"{key[0]}{mark}-{'.'.join([str(one) for one in key[1:]])}"[:4000]
+        return f"{key[0]}{mark}-{', '.join([repr(one) for one in key[1:]])}"[:4000]
     return f"{key}{mark}"[:4000]
 
 

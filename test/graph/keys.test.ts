@@ -10,7 +10,7 @@ describe('keyPrefix', () => {
     ['hello-world-1', 'hello-world'],
     ['x-abcdefab', 'x'],
     ['inc-1b4e28ba-2fa1-11d2-883f-0016d3cca427', 'inc'],
-    ['read-csv-4b2104b9f3a34f0c9f3a34f0c9f3a34f-5f1e2a3bg7-0.12', 'read-csv'],
+    ['read-csv-4b2104b9f3a34f0c9f3a34f0c9f3a34f-5f1e2a3bg7-0, 12', 'read-csv'],
     ['ae05086432ca935f6eba409a8ecd4896', 'data'],
     ['ae05086432ca935f6eba409a8ecd4896-5f1e2a3bg7', 'data'],
     ["('x-2', 1)", 'x'],

@@ -267,6 +267,12 @@ def test_tasks_are_called_by_their_keys(client):
     assert len({one.key.rpartition("-")[0] for one in [future, *others]}) == 1
 
 
+def test_different_keys_are_different_tasks(client):
+    keys = [("x", 0.9, 1), ("x", 0, 9.1), ("x", "0", 1), ("x", 0, 1), ("x", "0, 1"), ("x", (0, 1))]
+    graph = {key: (str, repr(key)) for key in keys}
+    assert client.get(graph, keys) == tuple(repr(key) for key in keys)
+
+
 def test_progress_of_a_collection_counts_all_tasks_of_its_graph(client, capsys):
     x = da.ones((40, 40), chunks=(10, 10)).map_blocks(slowly).sum().persist()
     taskloom.progress(x, notebook=False)

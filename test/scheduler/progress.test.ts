@@ -9,11 +9,11 @@ function summing(): Harness {
   h.client('c');
   h.worker(1);
   const graph = {
-    'load-1ag1-0.0': [],
-    'load-1ag1-0.1': [],
-    'sum-part-1ag1-0.0': ['load-1ag1-0.0'],
-    'sum-part-1ag1-0.1': ['load-1ag1-0.1'],
-    'total-1ag1': ['sum-part-1ag1-0.0', 'sum-part-1ag1-0.1']
+    'load-1ag1-0, 0': [],
+    'load-1ag1-0, 1': [],
+    'sum-part-1ag1-0, 0': ['load-1ag1-0, 0'],
+    'sum-part-1ag1-0, 1': ['load-1ag1-0, 1'],
+    'total-1ag1': ['sum-part-1ag1-0, 0', 'sum-part-1ag1-0, 1']
   };
   h.submit('c', graph, { fn: '', wants: ['total-1ag1'] });
   return h;
@@ -31,23 +31,23 @@ const told = (h: Harness, first = 1, count = 5): Record<string, string> => {
 it('tasks of a function without a name are called by their keys, and grouped by them', () => {
   const h = summing();
   expect([...h.state.prefixes.keys()].sort()).toEqual(['load', 'sum-part', 'total']);
-  expect(h.task('load-1ag1-0.0').group).toBe(h.task('load-1ag1-0.1').group);
-  expect(h.task('load-1ag1-0.0').group.size).toBe(2);
+  expect(h.task('load-1ag1-0, 0').group).toBe(h.task('load-1ag1-0, 1').group);
+  expect(h.task('load-1ag1-0, 0').group.size).toBe(2);
 });
 
 it('counts what the client holds no future of', () => {
   const h = summing();
   expect(told(h)).toEqual({ load: '0,2,0,0', 'sum-part': '2,0,0,0', total: '1,0,0,0' });
-  h.finish('load-1ag1-0.0', 10);
+  h.finish('load-1ag1-0, 0', 10);
   expect(told(h)).toEqual({ load: '0,1,1,0', 'sum-part': '1,1,0,0', total: '1,0,0,0' });
-  h.finish('sum-part-1ag1-0.0', 10);
+  h.finish('sum-part-1ag1-0, 0', 10);
   // The first load has been let go of.
   expect(told(h)['sum-part']).toBe('1,0,1,0');
 });
 
 it('counts failures, and takes no longer than the client has numbers', () => {
   const h = summing();
-  h.fail('load-1ag1-0.0', 'Error: no luck');
+  h.fail('load-1ag1-0, 0', 'Error: no luck');
   expect(told(h)['load']).toMatch(/,1$/);
   expect(told(h)['total']).toBe('0,0,0,1');
   expect(told(h, 0, Number.MAX_SAFE_INTEGER)).toEqual(told(h));

@@ -1,12 +1,13 @@
 """Compares our public names with those of dask.distributed and writes docs/dask-parity.md.
 
-``python scripts/dask_parity.py`` writes the page, from the installed distributed when there is one.
-``--check`` compares the page with our names: every name on it is ours, or explained in `LATER` or
-`NOT` below.
+``python scripts/dask_parity.py`` writes the page, from the installed distributed when there is one;
+every parameter of theirs is ours as well then, or explained in `WITHOUT`. ``--check`` compares the
+page with our names: every name on it is ours, or explained in `LATER` or `NOT` below.
 """
 
 from __future__ import annotations
 
+import inspect
 import re
 import sys
 import types
@@ -43,7 +44,6 @@ LATER = {
         "subscribe_topic": "topics and events",
         "unsubscribe_topic": "topics and events",
         "get_task_stream": "reports; the panel and `dump_cluster_state` have the same facts",
-        "restart_workers": "by name; `restart` takes all",
         "register_plugin": "plugins of workers",
         "register_worker_callbacks": "plugins of workers",
         "unregister_worker_plugin": "plugins of workers",
@@ -114,6 +114,100 @@ NOT = {
 }
 
 
+_ACTORS = {"actors": "there are none"}
+WITHOUT = {
+    "distributed.Client": {
+        "connection_limit": "links are few and stay",
+        "deserializers": "families are found by type",
+        "direct_to_workers": "values always go straight",
+        "extensions": "none",
+        "heartbeat_interval": "links are watched by the scheduler",
+        "serializers": "families are found by type",
+    },
+    "distributed.LocalCluster": {
+        "blocked_handlers": "no code of users comes to a scheduler",
+        "interface": "one machine",
+        "ip": "`host`",
+        "loop": "it has none",
+        "protocol": "one",
+        "scheduler_kwargs": "options of the cluster itself",
+        "scheduler_sync_interval": "nothing is polled",
+        "security": "later: encrypted links; tokens are always there",
+        "service_kwargs": "none",
+        "services": "none",
+        "start": "done when it is made",
+        "worker_class": "one",
+        "worker_dashboard_address": "workers have none of their own",
+        "worker_services": "none",
+    },
+    "distributed.futures_of": {"client": "a future knows its client"},
+    "Client.compute": _ACTORS,
+    "Client.dump_cluster_state": {
+        "exclude": "no values are in it",
+        "format": "one, `taskloom dump show` reads it",
+        "write_from_scheduler": "it is written here",
+    },
+    "Client.get": {
+        **_ACTORS,
+        "asynchronous": "as the client is",
+        "direct": "values always go straight",
+    },
+    "Client.map": _ACTORS,
+    "Client.persist": _ACTORS,
+    "Client.profile": {"plot": "`filename`, and what a notebook shows"},
+    "Client.replicate": {"branching_factor": "copies spread as a tree by themselves"},
+    "Client.story": {"on_error": "a worker that does not answer is left out"},
+    "Client.submit": _ACTORS,
+    "LocalCluster.adapt": {"Adaptive": "the scheduler decides"},
+}
+"""Parameters of theirs that ours lack, by function, and why."""
+
+
+def parameters(function: object) -> dict[str, inspect.Parameter]:
+    """Return the parameters that are named, or nothing where there is no telling."""
+    try:
+        found = inspect.signature(function).parameters  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return {}
+    return {
+        name: one
+        for name, one in found.items()
+        if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD) and not name.startswith("_")
+    }
+
+
+def compare_parameters() -> None:
+    """Exit when a parameter of theirs is neither ours nor explained."""
+    import distributed
+
+    import taskloom
+
+    for group in GROUPS:
+        theirs_of = getattr(distributed, group, distributed)
+        ours_of = getattr(taskloom, group, taskloom)
+        for name in public(theirs_of):
+            one = getattr(theirs_of, name)
+            # Exceptions and futures are not made by users.
+            raised = isinstance(one, type) and issubclass(one, BaseException)
+            if not hasattr(ours_of, name) or name == "Future" or raised:
+                continue
+            known = parameters(getattr(ours_of, name)).keys()
+            known |= WITHOUT.get(f"{group}.{name}", {}).keys()
+            lacking = parameters(one).keys() - known - {"self"}
+            if lacking:
+                raise SystemExit(
+                    f"{group}.{name} lacks {sorted(lacking)}, and WITHOUT says not why."
+                )
+
+
+def without(group: str, name: str, owner: object) -> str:
+    """Return which parameters of theirs are not ours, and why."""
+    said = WITHOUT.get(f"{group}.{name}", {})
+    known = parameters(getattr(owner, name, None))
+    found = [f"`{one}` ({why})" for one, why in sorted(said.items()) if one not in known]
+    return f"without {', '.join(found)}" if found else ""
+
+
 def public(owner: object) -> list[str]:
     """Return public names, without modules."""
     names = [name for name in dir(owner) if not name.startswith("_")]
@@ -159,13 +253,17 @@ def page(names: dict[str, list[str]]) -> str:
 
     parts = [
         "# Beside dask.distributed\n",
-        "Public names of `distributed` and what there is of them in `import taskloom`; written by "
-        "`scripts/dask_parity.py`. How calls differ is on [Python](python.md).\n",
+        "Public names of `distributed`, what there is of them in `import taskloom`, and parameters "
+        "that are not there; written by `scripts/dask_parity.py`. How calls differ is on "
+        "[Python](python.md).\n",
     ]
     for group in GROUPS:
         owner = getattr(taskloom, group, taskloom)
         ours = set(dir(owner))
-        rows = [(name, *state(group, name, ours)) for name in names[group]]
+        rows = [
+            (name, word, why or without(group, name, owner))
+            for name, (word, why) in ((name, state(group, name, ours)) for name in names[group])
+        ]
         counts = {word: sum(row[1] == word for row in rows) for word in ("yes", "later", "no")}
         parts.append(f"## `{group}`\n" if group != "distributed" else "## distributed\n")
         parts.append(
@@ -179,7 +277,10 @@ def page(names: dict[str, list[str]]) -> str:
 def main() -> None:
     """Write the page, or compare."""
     if "--check" not in sys.argv:
-        PAGE.write_text(page(theirs() or written()), encoding="utf-8")
+        names = theirs()
+        if names is not None:
+            compare_parameters()
+        PAGE.write_text(page(names or written()), encoding="utf-8")
     elif PAGE.read_text(encoding="utf-8") != page(written()):
         raise SystemExit(f"{PAGE.name} is out of date: python scripts/dask_parity.py")
 

@@ -8,7 +8,7 @@ import os
 import threading
 import warnings
 import weakref
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -284,7 +284,19 @@ class Client(Submission, Results, Inspection, Management):
 
     # -------------------------------------------------------------------- Dask's collections
 
-    def get(self, dsk: Any, keys: Any, sync: bool = True, **kwargs: Any) -> Any:
+    def get(
+        self,
+        dsk: Any,
+        keys: Any,
+        workers: str | Iterable[str] | None = None,
+        allow_other_workers: bool | None = None,
+        resources: dict[str, float] | None = None,
+        sync: bool = True,
+        retries: int | None = None,
+        priority: float | None = None,
+        fifo_timeout: float | str = "60 s",
+        **kwargs: Any,
+    ) -> Any:
         """Compute keys of a Dask graph, as Dask's schedulers do.
 
         Parameters
@@ -293,14 +305,39 @@ class Client(Submission, Results, Inspection, Management):
             What Dask gives a scheduler.
         keys : key or nested lists of keys
             Wanted results.
+        workers, allow_other_workers, resources, retries, priority, fifo_timeout
+            Of all tasks, as in `submit`; they go before annotations.
         sync : bool
             Give results rather than futures.
+        **kwargs
+            Whatever else Dask hands to schedulers: ignored.
         """
         from taskloom._collections import get
 
-        return get(self, dsk, keys, sync=sync, **kwargs)
+        options = {
+            "workers": workers,
+            "allow_other_workers": allow_other_workers,
+            "resources": resources,
+            "retries": retries,
+            "priority": priority,
+            "fifo_timeout": fifo_timeout,
+        }
+        return get(self, dsk, keys, sync=sync, **options)
 
-    def compute(self, collections: Any, sync: bool = False, **kwargs: Any) -> Any:
+    def compute(
+        self,
+        collections: Any,
+        sync: bool = False,
+        optimize_graph: bool = True,
+        workers: str | Iterable[str] | None = None,
+        allow_other_workers: bool | None = None,
+        resources: dict[str, float] | None = None,
+        retries: int | None = None,
+        priority: float | None = None,
+        fifo_timeout: float | str = "60 s",
+        traverse: bool = True,
+        **kwargs: Any,
+    ) -> Any:
         """Compute Dask collections; futures of their results, or with ``sync`` the results.
 
         Parameters
@@ -309,22 +346,51 @@ class Client(Submission, Results, Inspection, Management):
             Together they are one graph: what they share is computed once.
         sync : bool
             Wait and give results.
+        optimize_graph : bool
+            Let Dask optimise the graph.
+        workers, allow_other_workers, resources, retries, priority, fifo_timeout
+            Of all tasks, as in `submit`; they go before annotations.
+        traverse : bool
+            Look for collections in lists, tuples, sets and dicts.
         **kwargs
-            ``optimize_graph``, ``traverse``, and options of `submit` for all tasks.
+            For Dask's optimisation.
         """
         from taskloom._collections import compute
 
-        return compute(self, collections, sync=sync, **kwargs)
+        options = {
+            "workers": workers,
+            "allow_other_workers": allow_other_workers,
+            "resources": resources,
+            "retries": retries,
+            "priority": priority,
+            "fifo_timeout": fifo_timeout,
+        }
+        return compute(self, collections, options, sync, optimize_graph, traverse, **kwargs)
 
-    def persist(self, collections: Any, **kwargs: Any) -> Any:
+    def persist(
+        self,
+        collections: Any,
+        optimize_graph: bool = True,
+        workers: str | Iterable[str] | None = None,
+        allow_other_workers: bool | None = None,
+        resources: dict[str, float] | None = None,
+        retries: int | None = None,
+        priority: float | None = None,
+        fifo_timeout: float | str = "60 s",
+        **kwargs: Any,
+    ) -> Any:
         """Compute Dask collections and keep them on the cluster, as collections of futures.
 
         Parameters
         ----------
         collections : collection, or list of them
             Together they are one graph.
+        optimize_graph : bool
+            Let Dask optimise the graph.
+        workers, allow_other_workers, resources, retries, priority, fifo_timeout
+            Of all tasks, as in `submit`; they go before annotations.
         **kwargs
-            ``optimize_graph``, and options of `submit` for all tasks.
+            For Dask's optimisation.
 
         Returns
         -------
@@ -333,7 +399,15 @@ class Client(Submission, Results, Inspection, Management):
         """
         from taskloom._collections import persist
 
-        return persist(self, collections, **kwargs)
+        options = {
+            "workers": workers,
+            "allow_other_workers": allow_other_workers,
+            "resources": resources,
+            "retries": retries,
+            "priority": priority,
+            "fifo_timeout": fifo_timeout,
+        }
+        return persist(self, collections, options, optimize_graph, **kwargs)
 
     @staticmethod
     def futures_of(futures: Any) -> list[Future]:

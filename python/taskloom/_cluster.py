@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 import os
 import secrets
 import subprocess
@@ -19,14 +20,14 @@ import urllib.error
 import urllib.request
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from taskloom._connection import find_cluster, list_connection_files
 from taskloom._errors import AuthenticationError, ClusterError, ConfigError, TimeoutError
 from taskloom._runtime import node_path, runtime_path
-from taskloom._settings import divide_machine, format_bytes, seconds
+from taskloom._settings import byte_count, divide_machine, format_bytes, seconds
 
 _START_LIMIT = 60.0
 _CLOSE_LIMIT = 10.0
@@ -99,11 +100,40 @@ class Cluster:
         """Return facts of the cluster: workers, threads, memory, tasks."""
         return self._call("GET", "/api/info")
 
-    def scale(self, n: int = 0) -> None:
-        """Ask for so many workers."""
-        self._call("POST", "/api/scale", {"workers": n})
+    def scale(
+        self,
+        n: int = 0,
+        memory: float | str | None = None,
+        cores: int | None = None,
+    ) -> None:
+        """Ask for so many workers, or for as many as have so much together.
 
-    def adapt(self, minimum: int = 0, maximum: int | None = None, **kwargs: Any) -> None:
+        Parameters
+        ----------
+        n : int
+            Workers.
+        memory : float or str, optional
+            Bytes, or text such as ``"20 GB"``, that their limits are to reach.
+        cores : int, optional
+            Threads that they are to have.
+
+        Raises
+        ------
+        ConfigError
+            Memory or cores were given, and no worker runs that tells how much one has.
+        """
+        self._call("POST", "/api/scale", {"workers": max(n, self._count(memory, cores) or 0)})
+
+    def adapt(
+        self,
+        minimum: int = 0,
+        maximum: int | None = None,
+        *,
+        minimum_cores: int | None = None,
+        maximum_cores: int | None = None,
+        minimum_memory: float | str | None = None,
+        maximum_memory: float | str | None = None,
+    ) -> None:
         """Have as many workers as the work asks for, within bounds.
 
         Parameters
@@ -112,12 +142,72 @@ class Cluster:
             Never fewer.
         maximum : int, optional
             Never more; None: no bound.
-        """
-        self._call("POST", "/api/adapt", {"minimum": minimum, "maximum": maximum})
+        minimum_cores, maximum_cores : int, optional
+            The same by threads.
+        minimum_memory, maximum_memory : float or str, optional
+            The same by bytes, or text such as ``"20 GB"``.
 
-    def get_logs(self) -> dict[str, list[str]]:
-        """Return the newest log lines of all processes, by their names."""
-        return {log["source"]: log["lines"] for log in self._call("GET", "/api/logs")["logs"]}
+        Raises
+        ------
+        ConfigError
+            Memory or cores were given, and no worker runs that tells how much one has.
+        """
+        least = max(minimum, self._count(minimum_memory, minimum_cores) or 0)
+        bounds = [maximum, self._count(maximum_memory, maximum_cores, whole=True)]
+        most = min((one for one in bounds if one is not None), default=None)
+        self._call("POST", "/api/adapt", {"minimum": least, "maximum": most})
+
+    def _count(
+        self, memory: float | str | None, cores: int | None, whole: bool = False
+    ) -> int | None:
+        """Return how many workers have so much; ``whole``: have no more than that."""
+        if memory is None and cores is None:
+            return None
+        info = self.info()
+        running = info["workers"]["running"]
+        needs = []
+        for what, wanted, there in (
+            ("a memory limit", memory and byte_count(memory), info["memory"]["limit"]),
+            ("threads", cores, info["threads"]),
+        ):
+            if wanted is not None:
+                if running == 0 or there == 0:
+                    raise ConfigError(
+                        f"How many workers that makes is not known: none of {self.name} runs with "
+                        f"{what} that it tells. Ask for a number of workers instead."
+                    )
+                needs.append(wanted * running / there)
+        return max(1, math.floor(min(needs))) if whole else math.ceil(max(needs))
+
+    def get_logs(
+        self, cluster: bool = True, scheduler: bool = True, workers: bool | Iterable[str] = True
+    ) -> dict[str, list[str]]:
+        """Return the newest log lines of processes, by their names.
+
+        Parameters
+        ----------
+        cluster : bool
+            Those of nannies.
+        scheduler : bool
+            The scheduler's.
+        workers : bool or iterable of str
+            Those of workers, or of some by name.
+        """
+        found = {}
+        for log in self._call("GET", "/api/logs")["logs"]:
+            source = log["source"]
+            kind = source.partition(" ")[0]
+            if kind == "scheduler":
+                chosen = scheduler
+            elif kind == "nanny":
+                chosen = cluster
+            elif isinstance(workers, bool):
+                chosen = workers
+            else:
+                chosen = source in workers
+            if chosen:
+                found[source] = log["lines"]
+        return found
 
     logs = get_logs
 

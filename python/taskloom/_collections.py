@@ -345,19 +345,13 @@ def _asker(client: Client, options: Message) -> Any:
     return ask
 
 
-def _split(kwargs: Message) -> tuple[Message, Message]:
-    """Part options of tasks from those of Dask's optimisation."""
-    names = (*_ANNOTATIONS, "fifo_timeout")
-    options = {name: kwargs[name] for name in names if name in kwargs}
-    return options, {name: value for name, value in kwargs.items() if name not in names}
-
-
 def compute(
     client: Client,
     collections: Any,
-    sync: bool = False,
-    optimize_graph: bool = True,
-    traverse: bool = True,
+    options: Message,
+    sync: bool,
+    optimize_graph: bool,
+    traverse: bool,
     **kwargs: Any,
 ) -> Any:
     """Compute collections; see `Client.compute`."""
@@ -368,7 +362,6 @@ def compute(
     if traverse:
         plain = (list, tuple, set, dict)
         items = [dask.delayed(one) if isinstance(one, plain) else one for one in items]
-    options, more = _split(kwargs)
     # Dask makes one graph of all, in which each collection is one key, and puts what the
     # scheduler answers in the place of the collections.
     futures = dask.compute(
@@ -376,25 +369,26 @@ def compute(
         traverse=False,
         optimize_graph=optimize_graph,
         scheduler=_asker(client, options),
-        **more,
+        **kwargs,
     )
     answer = list(futures) if many else futures[0]
     return client.gather(answer) if sync else answer
 
 
-def persist(client: Client, collections: Any, optimize_graph: bool = True, **kwargs: Any) -> Any:
+def persist(
+    client: Client, collections: Any, options: Message, optimize_graph: bool, **kwargs: Any
+) -> Any:
     """Compute collections and keep their parts on the cluster; see `Client.persist`."""
     import dask
 
     many = isinstance(collections, list | tuple | set | frozenset)
     items = list(collections) if many else [collections]
-    options, more = _split(kwargs)
     kept = dask.persist(
         *items,
         traverse=False,
         optimize_graph=optimize_graph,
         scheduler=_asker(client, options),
-        **more,
+        **kwargs,
     )
     if many:
         return list(kept) if isinstance(collections, list) else type(collections)(kept)

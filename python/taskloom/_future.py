@@ -227,10 +227,10 @@ class Future(Generic[T]):
         return future_html(self)
 
 
-def futures_of(collection: object) -> list[Future]:
+def futures_of(o: object) -> list[Future]:
     """Return the futures in a structure of lists, tuples, sets and dicts, in order."""
     found: list[Future] = []
-    stack = [collection]
+    stack = [o]
     while stack:
         one = stack.pop()
         if isinstance(one, Future):

@@ -57,12 +57,20 @@ class Inspection:
 
     ncores = nthreads
 
-    def scheduler_info(self, **kwargs: Any) -> dict[str, Any]:
-        """Return facts of the cluster; its workers, by address, under ``workers``."""
+    def scheduler_info(self, n_workers: int = -1) -> dict[str, Any]:
+        """Return facts of the cluster; its workers, by address, under ``workers``.
+
+        Parameters
+        ----------
+        n_workers : int
+            At most so many of the workers; -1: all.
+        """
         from taskloom._html import SchedulerInfo
 
         def shape(info: dict) -> dict[str, Any]:
             members = info.pop("members")
+            if n_workers >= 0:
+                members = dict(list(members.items())[:n_workers])
             return SchedulerInfo({**info, "counts": info["workers"], "workers": members})
 
         return self._request("scheduler-info", {}, shape)
@@ -85,10 +93,25 @@ class Inspection:
         """Say, in sentences, why a task is where it is."""
         return self._request("explain", {"key": _key(key)})
 
-    def call_stack(self, futures: Any = None, timeout: float | str = 2) -> list[dict[str, Any]]:
-        """Return what the running tasks (all, or these) execute at this moment."""
+    def call_stack(
+        self, futures: Any = None, keys: Iterable[str] | None = None, timeout: float | str = 2
+    ) -> list[dict[str, Any]]:
+        """Return what the running tasks (all, or these) execute at this moment.
+
+        Parameters
+        ----------
+        futures : Future, key or list of them, optional
+            Of which tasks. Default: of all.
+        keys : iterable of str, optional
+            More of them.
+        timeout : float or str
+            Seconds to wait for the workers' answers.
+        """
         limit = (seconds(timeout) or 2) * 1000
-        return self._request("call-stack", {"keys": _keys(futures), "timeoutMs": limit})
+        both = (
+            None if futures is None and keys is None else [*(_keys(futures) or []), *(keys or ())]
+        )
+        return self._request("call-stack", {"keys": both, "timeoutMs": limit})
 
     def profile(
         self,
@@ -98,7 +121,8 @@ class Inspection:
         workers: Any = None,
         merge_workers: bool = True,
         filename: str | None = None,
-        **kwargs: Any,
+        server: bool = False,
+        scheduler: bool = False,
     ) -> Any:
         """Return what the Python tasks of the last hour spent their time on.
 
@@ -128,7 +152,7 @@ class Inspection:
         --------
         >>> client.profile("train", start="5 min")  # doctest: +SKIP
         """
-        if kwargs.pop("server", False) or kwargs.pop("scheduler", False):
+        if server or scheduler:
             raise ConfigError(
                 "Scheduler and workers run no Python; client.profile() tells what tasks do."
             )
@@ -205,7 +229,7 @@ class Inspection:
 
         return self._sync(ask())
 
-    def dump_cluster_state(self, filename: str = "taskloom-dump", **kwargs: Any) -> str:
+    def dump_cluster_state(self, filename: str = "taskloom-dump") -> str:
         """Write the cluster's state into a file, for ``taskloom dump show FILE``.
 
         Tables, stories, logs, versions and settings; no values and no token. Returns the path.

@@ -58,9 +58,7 @@ class Management:
 
         return self._sync(wait())
 
-    def replicate(
-        self, futures: Any, n: int | None = None, workers: Any = None, **kwargs: Any
-    ) -> Any:
+    def replicate(self, futures: Any, n: int | None = None, workers: Any = None) -> Any:
         """See to it that results lie on ``n`` workers (default: on all), and stay there."""
         cids = [future._cid for future in futures_of(futures)]
 
@@ -71,7 +69,7 @@ class Management:
 
         return self._sync(copy(), for_tasks=True)
 
-    def rebalance(self, futures: Any = None, workers: Any = None, **kwargs: Any) -> Any:
+    def rebalance(self, futures: Any = None, workers: Any = None) -> Any:
         """Even out the memory of workers by moving results; how many were moved."""
         cids = None if futures is None else [future._cid for future in futures_of(futures)]
 
@@ -90,7 +88,6 @@ class Management:
         n: int | None = None,
         force: bool = False,
         timeout: float | str | None = None,
-        **kwargs: Any,
     ) -> list[dict[str, Any]]:
         """Let workers leave without losing anything; what became of each.
 
@@ -124,19 +121,68 @@ class Management:
             before = _running(await session.request("scheduler-info", {}))
             self._forget(list(session.outcomes))
             await session.request("restart-workers", {})
-            until = time.monotonic() + limit
-            while wait_for_workers:
-                now = _running(await session.request("scheduler-info", {}))
-                if len(now) >= len(before) and now.isdisjoint(before):
-                    return
-                if time.monotonic() > until:
-                    raise TimeoutError(
-                        f"{len(now - before)} of {len(before)} workers were back in {limit:g} s. "
-                        "client.logs() shows what keeps the others."
-                    )
-                await asyncio.sleep(0.05)
+            if wait_for_workers and (missing := await self._renewed(before, limit)):
+                raise _not_back(missing, before, limit)
 
         return self._sync(restart())
+
+    def restart_workers(
+        self, workers: Any, timeout: float | str | None = None, raise_for_error: bool = True
+    ) -> Any:
+        """End processes of workers and have their nannies start them anew.
+
+        Results that only they held are computed again.
+
+        Parameters
+        ----------
+        workers : str or iterable of str
+            Names or addresses.
+        timeout : float or str, optional
+            Seconds for them to be back. Default 120.
+        raise_for_error : bool
+            Raise TimeoutError when one is not back in time.
+
+        Returns
+        -------
+        dict of str
+            By what was given: ``OK`` or ``timed out``.
+        """
+        limit = seconds(timeout) or 120
+        wanted = worker_names(workers) or []
+
+        async def restart() -> dict[str, str]:
+            session = self._session
+            info = await session.request("scheduler-info", {})
+            members = {name: one for name, one in _named(info).items() if name in wanted}
+            unknown = [name for name in wanted if name not in members]
+            if unknown:
+                raise ConfigError(
+                    f"No worker is called {', '.join(unknown)}. There are: "
+                    f"{', '.join(sorted(one['name'] for one in info['members'].values()))}."
+                )
+            before = {(one["name"], one["pid"]) for one in members.values()}
+            names = [name for name, _ in before]
+            await session.request("restart-workers", {"names": names})
+            missing = {name for name, _ in await self._renewed(before, limit)}
+            if missing and raise_for_error:
+                raise _not_back({one for one in before if one[0] in missing}, before, limit)
+            return {
+                name: "timed out" if one["name"] in missing else "OK"
+                for name, one in members.items()
+            }
+
+        return self._sync(restart())
+
+    async def _renewed(self, before: set[tuple[str, int]], limit: float) -> set[tuple[str, int]]:
+        """Wait until workers of these names run in other processes; those that do not in time."""
+        until = time.monotonic() + limit
+        while True:
+            now = _running(await self._session.request("scheduler-info", {})) - before
+            names = {name for name, _ in now}
+            missing = {one for one in before if one[0] not in names}
+            if not missing or time.monotonic() > until:
+                return missing
+            await asyncio.sleep(0.05)
 
     def _forget(self, cids: list[int]) -> None:
         from taskloom._session import Outcome
@@ -353,6 +399,19 @@ class Management:
         path.touch(mode=0o600)
         fields = {**session.cluster, "address": session.address, "token": session.token}
         path.write_text(json.dumps(fields), encoding="utf-8")
+
+
+def _not_back(missing: set, before: set, limit: float) -> TimeoutError:
+    return TimeoutError(
+        f"{len(before) - len(missing)} of {len(before)} workers were back in {limit:g} s. "
+        "client.logs() shows what keeps the others."
+    )
+
+
+def _named(info: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Workers by name, and by address."""
+    members = info["members"]
+    return {**{one["name"]: one for one in members.values()}, **members}
 
 
 def _running(info: dict[str, Any]) -> set[tuple[str, int]]:

@@ -120,7 +120,8 @@ export function clientMethods(
       language?: Language;
     }) => runEverywhere(scheduler, { blob, args, language }, workers),
     scale: ({ workers }: { workers: number }) => scheduler.scaling.scale(workers),
-    'restart-workers': () => scheduler.scaling.askNannies('restart-workers', {}),
+    'restart-workers': ({ names = null }: { names?: string[] | null }) =>
+      scheduler.scaling.askNannies('restart-workers', { names }),
     close: ({ reason }: { reason: string }) => scheduler.requestClose(reason)
   };
   return new Map(Object.entries(methods));

@@ -154,7 +154,9 @@ def main() -> int:
     for part in [] if args.compare else args.parts:
         for route in routes:
             run(route, part, notes[route], args.limit)
-    explained = json.loads((HERE / "explained.json").read_text())["taskloom"]
+    known = json.loads((HERE / "explained.json").read_text())
+    # What goes wrong in any other process may by chance come out right in the pool.
+    explained = known["both"] | known["taskloom"]
     found = {route: read(path) for route, path in notes.items()}
     return 0 if compare(found["taskloom"], found["processes"], explained) else 1
 

@@ -250,6 +250,52 @@ def test_scaling(cluster):
         assert own.info()["adaptive"] == {"minimum": 1, "maximum": 2}
 
 
+def test_scaling_by_memory_and_cores():
+    with LocalCluster(n_workers=0, threads_per_worker=2, memory_limit="500 MiB") as cluster:
+        with pytest.raises(ConfigError, match="Ask for a number of workers instead"):
+            cluster.scale(cores=4)
+        cluster.scale(1)
+        cluster.wait_for_workers(1)
+        cluster.scale(cores=3)
+        cluster.wait_for_workers(2)
+        cluster.scale(memory="1.2 GiB")
+        cluster.wait_for_workers(3)
+        # Of several wishes the largest counts, of several bounds the least.
+        cluster.scale(1, cores=4, memory="100 MB")
+        until(lambda: cluster.info()["workers"]["running"] == 2)
+        cluster.adapt(minimum_cores=2, maximum_cores=5, maximum=7)
+        bounds = cluster.info()["adaptive"]
+        assert (bounds["minimum"], bounds["maximum"]) == (1, 2)
+        assert set(cluster.get_logs(cluster=False, workers=False)) == {"scheduler"}
+        assert set(cluster.get_logs(False, False, ["worker-0"])) <= {"worker-0"}
+
+
+def test_workers_are_restarted_by_name():
+    with LocalCluster(n_workers=2, threads_per_worker=1) as cluster, Client(cluster) as client:
+        cluster.wait_for_workers(2)
+        before = {one["name"]: one["pid"] for one in client.scheduler_info()["workers"].values()}
+        assert client.restart_workers(["worker-0"]) == {"worker-0": "OK"}
+        after = {one["name"]: one["pid"] for one in client.scheduler_info()["workers"].values()}
+        assert after["worker-1"] == before["worker-1"] and after["worker-0"] != before["worker-0"]
+        with pytest.raises(ConfigError, match=r"No worker is called nobody. There are: worker-0"):
+            client.restart_workers("nobody")
+        assert client.submit(pow, 2, 3).result(timeout=30) == 8
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda client: client.scheduler_info(workers=1),
+        lambda client: client.rebalance(key="x"),
+        lambda client: client.retire_workers(names="x"),
+        lambda client: client.replicate([], branching=3),
+    ],
+)
+def test_unknown_options_are_refused(client, call):
+    with pytest.raises(TypeError, match="unexpected keyword"):
+        call(client)
+
+
 def test_dask_parity_page_is_current():
     from conftest import ROOT
 

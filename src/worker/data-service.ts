@@ -192,7 +192,7 @@ export class DataService {
 
   private async put(message: DataMessage, socket: Socket): Promise<DataMessage> {
     if (message.head['files'] !== undefined) this.watchGiver(socket);
-    const values = readValues(message, this.options.sharing?.folder);
+    const values = readValues(message, this.options.sharing?.folders);
     const keys = message.head['keys'] as string[];
     const { store } = this.options;
     let total = 0;
@@ -277,9 +277,9 @@ function emptyHead(): DataHead {
 /** The values of a data message. Throws ProtocolError when its columns do not fit together. */
 export function readValues(
   message: DataMessage,
-  folder?: string
+  folders?: readonly string[]
 ): { tid: number; value: StoredValue }[] {
-  const named = namedFrames(message, folder);
+  const named = namedFrames(message, folders !== undefined);
 
   const { tids, families, counts, types } = message.head as Partial<DataHead>;
   const columns = [tids, families, counts, types];
@@ -298,8 +298,8 @@ export function readValues(
     const family = families?.[i] ?? 'js';
     const type = types?.[i] ?? '';
     const here = frames.filter(frame => typeof frame !== 'string');
-    if (here.length < frames.length && folder !== undefined) {
-      return { tid, value: linkFiles(folder, family, frames, type) };
+    if (here.length < frames.length && folders !== undefined) {
+      return { tid, value: linkFiles(folders, family, frames, type) };
     }
     return { tid, value: { family, frames: here, nbytes: frameBytes(here), type } };
   };
@@ -316,10 +316,10 @@ export function readValues(
 }
 
 /** The frames of a message, those included that it names the files of. */
-function namedFrames({ head, frames }: DataMessage, folder?: string): (Uint8Array | string)[] {
+function namedFrames({ head, frames }: DataMessage, hasAsked: boolean): (Uint8Array | string)[] {
   const files = head['files'] as (string | null)[] | undefined;
   if (files === undefined) return frames;
-  if (folder === undefined) throw new ProtocolError('It names files to one who did not ask.');
+  if (!hasAsked) throw new ProtocolError('It names files to one who did not ask.');
   const isColumn =
     Array.isArray(files) && files.every(one => one === null || typeof one === 'string');
   let at = 0;

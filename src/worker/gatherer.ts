@@ -130,7 +130,7 @@ export class Gatherer {
     let values: Values;
     const filed = answer.head['files'] !== undefined;
     try {
-      values = readValues(answer, sharing?.folder);
+      values = readValues(answer, sharing?.folders);
     } catch (error) {
       if (!filed || error instanceof ProtocolError) throw error;
       // It has let go of them meanwhile, or they cannot be linked to: by the socket, then.

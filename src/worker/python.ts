@@ -1,6 +1,6 @@
 /**
  * What a worker does for Python: it chooses the interpreter, has its processes up before it
- * registers, gives them a folder in memory for large frames, and watches how much memory they take.
+ * registers, gives them folders for large frames, and watches how much memory they take.
  */
 import { existsSync } from 'node:fs';
 import { ProcessFolder } from '../config/folder.ts';
@@ -30,7 +30,8 @@ export interface PythonProcess extends ProcessMemory {
 /** The Python of one worker. */
 export class WorkerPython {
   private readonly options: WorkerOptions;
-  private readonly folder: ProcessFolder;
+  /** Where large frames lie: in memory, and for what has no room there, on disk. */
+  private readonly folders: ProcessFolder[];
   private choice: PythonChoice | null;
   /** Versions of Python and of packages that values depend on; null = there is none. */
   packages: Record<string, string> | null = null;
@@ -38,21 +39,24 @@ export class WorkerPython {
   constructor(options: WorkerOptions) {
     this.options = options;
     this.choice = choosePython(options.python);
-    this.folder = new ProcessFolder('worker', existsSync(SHARED_MEMORY) ? SHARED_MEMORY : '');
+    const scratch = new ProcessFolder('worker', options.localDirectory ?? '');
+    this.folders = existsSync(SHARED_MEMORY)
+      ? [new ProcessFolder('worker', SHARED_MEMORY), ...(scratch.inMemory ? [] : [scratch])]
+      : [scratch];
   }
 
   /** How a pool is to run it. */
   get shape(): PythonShape | undefined {
     if (this.choice === null) return undefined;
-    const folder = this.folder.file('python');
-    return { ...this.choice, folder, threads: this.options.pythonThreads === true };
+    const folders = this.folders.map(one => one.file('python'));
+    return { ...this.choice, folders, threads: this.options.pythonThreads === true };
   }
 
   /** How values in files are handed over, to whom the same files are; null: not at all. */
   get sharing(): Sharing | null {
-    if (this.choice === null || !this.folder.inMemory) return null;
+    if (this.choice === null) return null;
     const host = hostMark();
-    return host === '' ? null : { host, folder: this.folder.file('python') };
+    return host === '' ? null : { host, folders: this.folders.map(one => one.file('python')) };
   }
 
   /** Which Python there is must be known when the worker registers; null, or why there is none. */
@@ -113,7 +117,7 @@ export class WorkerPython {
 
   /** Its files are removed. */
   close(): void {
-    this.folder.remove();
+    for (const one of this.folders) one.remove();
   }
 }
 

@@ -167,3 +167,55 @@ def test_a_client_that_is_killed_over_a_scatter_leaves_nothing(cluster):
     child = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=60)
     assert child.returncode == -signal.SIGKILL
     until(lambda: not folders([int(child.stdout)]))
+
+
+SMALL_SHM = """
+import sys
+import numpy as np
+from taskloom import Client, LocalCluster
+MB = 2**20
+
+def places():
+    # Files that this process has mapped.
+    lines = [line for line in open("/proc/self/maps") if "taskloom-worker" in line]
+    return {line.split(maxsplit=5)[5].strip() for line in lines}
+
+def make(n):
+    return np.full(40 * MB, n, dtype="u1")
+
+def use(*arrays):
+    return [int(one[0]) for one in arrays], sorted(places())
+
+# Of 32 MiB half may be taken by one frame: all of these are too large.
+where = sys.argv[1]
+shape = {"n_workers": 2, "threads_per_worker": 1, "memory_limit": "1 GiB"}
+with LocalCluster(**shape, local_directory=where) as cluster:
+    with Client(cluster) as client:
+        first, second = client.scheduler_info()["workers"]
+        one = client.submit(make, 1, workers=first)
+        two = client.submit(make, 2, workers=second)
+        small = client.submit(np.full, 2 * MB, 3, "u1", workers=first)
+        numbers, mapped = client.submit(use, one, two, small, workers=second).result(timeout=60)
+        assert numbers == [1, 2, 3], numbers
+        assert any(path.startswith(where) for path in mapped), mapped
+        assert any(path.startswith("/dev/shm") for path in mapped), mapped
+        assert (client.gather(one) == 1).all()
+        data = client.scatter(make(4), workers=[first])
+        assert client.submit(use, data, workers=second).result(timeout=60)[0] == [4]
+print("all well")
+"""
+
+
+def test_what_has_no_room_in_memory_goes_to_the_scratch_folder(tmp_path):
+    shell = 'mount -t tmpfs -o size=32m tmpfs /dev/shm && exec "$@"'
+    apart = ["unshare", "--mount", "--propagation", "private", "sh", "-c", shell, "sh"]
+    if subprocess.run([*apart, "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("no file system can be mounted here")
+    script = tmp_path / "small.py"
+    script.write_text(SMALL_SHM)
+    scratch = tmp_path / "scratch"
+    command = [*apart, sys.executable, str(script), str(scratch)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout) == (0, "all well\n"), done.stderr
+    # Nothing is left of it.
+    assert [path for path in scratch.rglob("*") if path.is_file()] == []

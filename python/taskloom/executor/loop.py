@@ -70,7 +70,7 @@ class Executor:
         self._memory_limit: int = setup["memoryLimit"]
         self._keeps: bool = setup["keepsLive"]
         self._values = Values(setup["liveBytes"])
-        self._outbox = Outbox(setup["folder"])
+        self._outbox = Outbox(setup["folders"])
         self._blobs: dict[int, tuple[str, bytes]] = {}
         self._functions: dict[int, Any] = {}
         self._queue: deque[Task] = deque()

@@ -146,16 +146,16 @@ def _is_data(dtype: Any) -> bool:
 
 
 class Outbox:
-    """Frames on their way out: large ones in files of a folder that lies in memory.
+    """Frames on their way out: large ones in files.
 
     Parameters
     ----------
-    folder : str
-        Where; '' when there is none, and all go through the link.
+    folders : sequence of str
+        Where: the first that has room is taken. Without any, all go through the link.
     """
 
-    def __init__(self, folder: str) -> None:
-        self._folder = folder
+    def __init__(self, folders: Sequence[str]) -> None:
+        self._folders = folders
 
     def put(self, frames: Sequence[Any]) -> tuple[list[Any], list[Any]]:
         """Give the frames to send, and for each of all frames its file or None."""
@@ -163,8 +163,11 @@ class Outbox:
         files: list[str | None] = []
         for frame in frames:
             path = None
-            if self._folder and _nbytes(frame) >= FILE_BYTES:
-                path = write_file(frame, self._folder, f"frame-{os.getpid()}-")
+            if _nbytes(frame) >= FILE_BYTES:
+                for folder in self._folders:
+                    path = write_file(frame, folder, f"frame-{os.getpid()}-")
+                    if path is not None:
+                        break
             files.append(path)
             if path is None:
                 sent.append(frame)

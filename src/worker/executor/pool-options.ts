@@ -45,7 +45,7 @@ export interface PoolEvents {
 }
 
 /** How a worker runs Python. */
-export interface PythonShape extends Pick<PythonSetup, 'python' | 'packagePath' | 'folder'> {
+export interface PythonShape extends Pick<PythonSetup, 'python' | 'packagePath' | 'folders'> {
   /** One process with as many threads as the worker has, instead of a process each. */
   threads: boolean;
 }

@@ -18,8 +18,8 @@ export interface PythonSetup {
   liveBytes: number;
   /** Results may stay live in it. */
   keepsLive: boolean;
-  /** Folder for frames, best in memory; '' = none. */
-  folder: string;
+  /** Folders for frames, the first that has room is taken; at least one. */
+  folders: string[];
 }
 
 /** Starts one; its fourth stream is the link. */

@@ -1,7 +1,6 @@
 /**
  * Results as a Python executor tells them: a row each, with frames that came along or lie in files.
  */
-import { readFile, rm } from 'node:fs/promises';
 import type { Family } from '../../serialize/value.ts';
 import { frameBytes } from '../store.ts';
 import type { StoredValue } from '../store.ts';
@@ -25,15 +24,8 @@ type Row = [
   files: (string | null)[] | null
 ];
 
-/**
- * Reads a message of results. `sharesFiles`: files lie in memory, and are values as they are; else
- * they are read, and `later` gets what takes a while.
- */
-export function readResults(
-  { head, frames }: LinkMessage,
-  sharesFiles: boolean,
-  later: (result: Result) => void
-): Result[] {
+/** Reads a message of results. Files are values as they are. */
+export function readResults({ head, frames }: LinkMessage): Result[] {
   const rows = head['rows'] as Row[];
   const failures = head['failures'] as Failure[];
   const results: Result[] = [];
@@ -44,24 +36,18 @@ export function readResults(
     const own = frames.slice(at, (at += count));
     const failure = row[6] < 0 ? (failures[failed++] ?? null) : null;
     const files = row[8];
-    if (files?.some(file => file !== null) === true) {
-      if (sharesFiles) results.push(filedResult(row, own, files));
-      else void resultFromFiles(row, own, files).then(later);
-    } else results.push(resultOf(row, own, failure));
+    const isFiled = files?.some(file => file !== null) === true;
+    results.push(isFiled ? filedResult(row, own, files) : resultOf(row, own, failure));
   }
   return results;
 }
 
-/** Reads a value that was asked for; null when its files cannot be read. */
-export async function readValue(
-  { head, frames: sent }: LinkMessage,
-  sharesFiles: boolean
-): Promise<StoredValue | null> {
+/** Reads a value that was asked for; null when its files are gone. */
+export function readValue({ head, frames }: LinkMessage): StoredValue | null {
   const family = head['family'] as Family;
   const files = head['files'] as (string | null)[];
   try {
-    if (sharesFiles && files.some(file => file !== null)) return takeFiles(family, sent, files);
-    const frames = await readFrames(sent, files);
+    if (files.some(file => file !== null)) return takeFiles(family, frames, files);
     return { family, frames, nbytes: frameBytes(frames), type: '' };
   } catch {
     return null;
@@ -76,41 +62,10 @@ function filedResult(row: Row, own: Uint8Array[], files: (string | null)[]): Res
   }
 }
 
-async function resultFromFiles(
-  row: Row,
-  own: Uint8Array[],
-  files: (string | null)[]
-): Promise<Result> {
-  try {
-    return resultOf(row, await readFrames(own, files), null);
-  } catch (error) {
-    return resultOf(row, [], unreadable(error));
-  }
-}
-
 function unreadable(error: unknown): Failure {
   const text = error instanceof Error ? error.message : String(error);
   const message = `SerializationError: the frames of its result could not be read: ${text}`;
   return { code: 'SERIALIZATION', message, traceback: '', exception: null };
-}
-
-/** All frames of a value, those in files included; the files are removed. */
-async function readFrames(
-  sent: readonly Uint8Array[],
-  files: readonly (string | null)[]
-): Promise<Uint8Array[]> {
-  let at = 0;
-  return Promise.all(
-    files.map(async file => {
-      if (file === null) return sent[at++] as Uint8Array;
-      try {
-        const bytes = await readFile(file);
-        return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-      } finally {
-        await rm(file, { force: true });
-      }
-    })
-  );
 }
 
 /** `failure`: it has failed; else it has succeeded, though it may have stayed without frames. */

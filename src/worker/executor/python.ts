@@ -1,7 +1,7 @@
 /**
  * The control thread's side of a Python executor: a process of its own, one slot each unless told
  * otherwise, that takes tasks in batches through a socket. It keeps large results as live objects;
- * frames of 1 MiB and more come through files in memory. User code that holds the interpreter, or
+ * frames of 1 MiB and more come through files. User code that holds the interpreter, or
  * crashes it, holds up nothing here: heartbeats and values of others go on.
  *
  * Which task ran when it died stands in a small file that the process has mapped.
@@ -10,10 +10,9 @@ import type { ChildProcess } from 'node:child_process';
 import { mkdirSync, readFileSync, readdirSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
-import { liesInMemory } from '../../config/folder.ts';
 import type { ProfileWish } from '../../protocol/profile.ts';
 import type { StoredValue } from '../store.ts';
-import { FiledValue } from '../store/filed.ts';
+import { FiledValue, placeFor } from '../store/filed.ts';
 import type { LiveHolder } from '../store/live.ts';
 import type { Death, Executor, Handed } from './executor.ts';
 import type {
@@ -83,8 +82,6 @@ export class PythonExecutor implements Executor, LiveHolder {
   private over = false;
   private output = '';
   private spawnError = '';
-  /** Its files lie in memory: they are values as they are. */
-  private readonly sharesFiles: boolean;
   private pending: Handed[] = [];
   private values: (SentValue & { files: (string | null)[] })[] = [];
   private functions: SentFunction[] = [];
@@ -94,9 +91,9 @@ export class PythonExecutor implements Executor, LiveHolder {
     this.owner = options.owner;
     this.lane = options.lane;
     const { setup } = options;
-    mkdirSync(setup.folder, { recursive: true, mode: 0o700 });
-    this.sharesFiles = liesInMemory(setup.folder);
-    this.cells = join(setup.folder, `cells-${options.lane}-${process.pid}-${unique++}`);
+    for (const one of setup.folders) mkdirSync(one, { recursive: true, mode: 0o700 });
+    const [first = ''] = setup.folders;
+    this.cells = join(first, `cells-${options.lane}-${process.pid}-${unique++}`);
     writeFileSync(this.cells, Buffer.alloc(4 * (setup.threads + 1)), { mode: 0o600 });
     this.child = startPython(setup);
     this.link = this.child.stdio[3] as Duplex;
@@ -147,7 +144,7 @@ export class PythonExecutor implements Executor, LiveHolder {
   /** Other names for its files; null when there can be none. */
   private linked(value: FiledValue): (string | null)[] | null {
     try {
-      return value.link(this.options.setup.folder, this.inputs);
+      return value.link(path => placeFor(path, this.options.setup.folders), this.inputs);
     } catch {
       return null;
     }
@@ -158,9 +155,16 @@ export class PythonExecutor implements Executor, LiveHolder {
     return `input-${this.pid}-`;
   }
 
-  /** A file in memory, which the process maps and removes; null when there is no room. */
+  /** A file, which the process maps and removes; null when there is no room for one. */
   private toFile(frame: Uint8Array): string | null {
-    const { folder } = this.options.setup;
+    for (const folder of this.options.setup.folders) {
+      const path = this.fileIn(folder, frame);
+      if (path !== null) return path;
+    }
+    return null;
+  }
+
+  private fileIn(folder: string, frame: Uint8Array): string | null {
     const path = join(folder, `${this.inputs}w${unique++}`);
     try {
       const { bavail, bsize } = statfsSync(folder);
@@ -296,7 +300,7 @@ export class PythonExecutor implements Executor, LiveHolder {
     const answer = await this.request('fetch', { tid: handle, drop }, []);
     if (answer === null) return null;
     const error = answer.head['error'] as string;
-    if (error === '') return readValue(answer, this.sharesFiles);
+    if (error === '') return readValue(answer);
     this.tell({ op: 'log', key: '', level: 'error', text: `A value cannot leave: ${error}` });
     return null;
   }
@@ -395,10 +399,7 @@ export class PythonExecutor implements Executor, LiveHolder {
         this.owner.onReady(head['packages'] as Record<string, string>);
         return this.tell({ op: 'ready' });
       case 'results':
-        return this.tellResults(
-          readResults(message, this.sharesFiles, result => this.tellResults([result], [])),
-          head['evicted'] as number[]
-        );
+        return this.tellResults(readResults(message), head['evicted'] as number[]);
       case 'recalled':
         return this.recalled(message);
       case 'fetched':
@@ -477,13 +478,14 @@ export class PythonExecutor implements Executor, LiveHolder {
     rmSync(this.cells, { force: true });
     // Files that it has not come to map, or has not told of.
     const own = [this.inputs, `frame-${this.pid}-`];
-    const { folder } = this.options.setup;
-    try {
-      for (const name of readdirSync(folder)) {
-        if (own.some(start => name.startsWith(start))) rmSync(join(folder, name), { force: true });
+    for (const folder of this.options.setup.folders) {
+      try {
+        for (const name of readdirSync(folder)) {
+          if (own.some(start => name.startsWith(start))) rmSync(join(folder, name));
+        }
+      } catch {
+        // The worker has removed the whole folder already.
       }
-    } catch {
-      // The worker has removed the whole folder already.
     }
   }
 }

@@ -1,6 +1,6 @@
 /**
- * A value whose large frames lie in files in memory, as Python executors write and map them. It is
- * never read here unless somebody asks for its bytes: another process of this machine is handed the
+ * A value whose large frames lie in files, as Python executors write and map them: in memory, or on
+ * disk when there is no room. It is never read here unless somebody asks for its bytes: another process of this machine is handed the
  * files, by their names. Each process has a name of its own for them, a hard link in its own
  * folder, so that the system counts who still needs them: bytes go with the last name and the last
  * mapping, and the names of a process that dies go with its folder.
@@ -23,8 +23,7 @@ import type { Family } from '../../serialize/value.ts';
 import type { StoredValue } from '../store.ts';
 
 /** A file of one of ours: nothing else is linked to, whatever a peer may say. */
-const OURS = /^taskloom-(worker|client)-[0-9a-f]{12}-[\w-]+(\/python)?$/;
-const NAME = /^[\w.-]+$/;
+const OURS = /^taskloom-(worker|client)-[0-9a-f]{12}-[\w-]+(\/python)?\/[\w.-]+$/;
 /** Bytes read at a time. */
 const PIECE = 2 ** 26;
 const readPiece = promisify(read);
@@ -42,8 +41,8 @@ export type Frame = Uint8Array | Filed;
 export interface Sharing {
   /** Its mark: who has the same sees the same files. */
   host: string;
-  /** Where its own names for them are. */
-  folder: string;
+  /** Where its own names for them are: one in memory, one on disk, or one of both. */
+  folders: string[];
 }
 
 let unique = 1;
@@ -63,10 +62,12 @@ export class FiledValue implements StoredValue {
     this.nbytes = nbytes;
   }
 
-  /** Bytes that its files take. */
+  /** Bytes that its files take of the memory. */
   get fileBytes(): number {
     let bytes = 0;
-    for (const part of this.parts) if (!isHere(part)) bytes += part.nbytes;
+    for (const part of this.parts) {
+      if (!isHere(part) && isInMemory(part.path)) bytes += part.nbytes;
+    }
     return bytes;
   }
 
@@ -94,13 +95,20 @@ export class FiledValue implements StoredValue {
     }
   }
 
-  /** Names of its files, each a new one that whoever gets it removes; null for frames in memory. */
-  link(folder: string, prefix: string): (string | null)[] {
+  /**
+   * Names of its files, each a new one that whoever gets it removes; null for frames that are here.
+   * `place`: the folder for a name of the file at this path.
+   */
+  link(place: (path: string) => string, prefix: string): (string | null)[] {
     const made: (string | null)[] = [];
     try {
       for (const part of this.parts) {
-        const path = isHere(part) ? null : join(folder, `${prefix}${unique++}`);
-        if (path !== null && !isHere(part)) linkSync(part.path, path);
+        if (isHere(part)) {
+          made.push(null);
+          continue;
+        }
+        const path = join(place(part.path), `${prefix}${unique++}`);
+        linkSync(part.path, path);
         made.push(path);
       }
     } catch (error) {
@@ -137,7 +145,7 @@ export function takeFiles(
  * Taskloom, and what the system says when it has gone meanwhile.
  */
 export function linkFiles(
-  folder: string,
+  folders: readonly string[],
   family: Family,
   frames: readonly (Uint8Array | string)[],
   type: string
@@ -149,8 +157,10 @@ export function linkFiles(
         parts.push(frame);
         continue;
       }
+      const folder = placeFor(frame, folders);
       const path = join(folder, `value-${unique++}`);
-      checkName(frame);
+      const root = `${dirname(dirname(folder))}/`;
+      if (!frame.startsWith(root) || !OURS.test(frame.slice(root.length))) throw foreign(frame);
       linkSync(frame, path);
       parts.push({ path, nbytes: 0 });
       const info = lstatSync(path);
@@ -164,11 +174,15 @@ export function linkFiles(
   return new FiledValue(family, parts, type);
 }
 
-function checkName(path: string): void {
-  const at = path.lastIndexOf('/');
-  const folder = path.slice(SHARED_MEMORY.length + 1, at);
-  const isOurs = path.startsWith(`${SHARED_MEMORY}/`) && OURS.test(folder);
-  if (!isOurs || !NAME.test(path.slice(at + 1))) throw foreign(path);
+/** Which of these folders is on the file system of a file. Throws ProtocolError when none is. */
+export function placeFor(path: string, folders: readonly string[]): string {
+  const found = folders.find(folder => isInMemory(folder) === isInMemory(path));
+  if (found === undefined) throw foreign(path);
+  return found;
+}
+
+function isInMemory(path: string): boolean {
+  return path.startsWith(`${SHARED_MEMORY}/`);
 }
 
 function foreign(path: string): ProtocolError {

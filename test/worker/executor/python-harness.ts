@@ -97,7 +97,7 @@ export class PythonHarness {
       python: {
         python: options.python ?? PYTHON ?? 'python3',
         packagePath: join(ROOT, 'python'),
-        folder: this.folder,
+        folders: [this.folder],
         threads: options.threads === true
       },
       context: () => ({

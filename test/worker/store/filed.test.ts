@@ -37,7 +37,7 @@ describe.skipIf(HOST === '')('a value in files', () => {
       epoch: '',
       store,
       memoryLimit: 0,
-      sharing: { host, folder: theirs },
+      sharing: { host, folders: [theirs] },
       keyOf: tid => `k${tid}`,
       onPut: () => undefined
     });
@@ -76,7 +76,7 @@ describe.skipIf(HOST === '')('a value in files', () => {
       );
     const near = await ask(HOST);
     expect(near.frames).toEqual([Uint8Array.of(1, 2)]);
-    const [got] = readValues(near, ours);
+    const [got] = readValues(near, [ours]);
     store.delete(1);
     expect(readdirSync(theirs)).toEqual([]);
     expect(got?.value.frames[1]?.every(byte => byte === 3)).toBe(true);
@@ -97,7 +97,7 @@ describe.skipIf(HOST === '')('a value in files', () => {
     symlinkSync(secret, join(theirs, 'link'));
     try {
       for (const path of [secret, '/etc/hostname', `${theirs}/../../x`, join(theirs, 'link')]) {
-        expect(() => linkFiles(ours, 'plain', [path], '')).toThrow(/no file that a process/);
+        expect(() => linkFiles([ours], 'plain', [path], '')).toThrow(/no file that a process/);
       }
       expect(readdirSync(ours)).toEqual([]);
     } finally {
@@ -110,7 +110,7 @@ describe.skipIf(HOST === '')('a value in files', () => {
     const head = { ...columns, files: [join(theirs, 'x')] };
     expect(() => readValues({ head, frames: [] })).toThrow(/did not ask/);
     const more = { head: { ...head, files: [null, null] }, frames: [new Uint8Array(1)] };
-    expect(() => readValues(more, ours)).toThrow(/column of files/);
+    expect(() => readValues(more, [ours])).toThrow(/column of files/);
   });
 
   test('that the peer lets go of before it is linked to comes by the socket', async () => {
@@ -134,7 +134,7 @@ describe.skipIf(HOST === '')('a value in files', () => {
       token: 't',
       epoch: '',
       store: mine,
-      sharing: { host: HOST, folder: ours },
+      sharing: { host: HOST, folders: [ours] },
       keyOf: () => 'k1',
       onEvent: event => heard.push(event),
       onTransfer: () => undefined,

@@ -4,6 +4,7 @@
     python test/dask/run.py --quick           the parts that every check runs, on Taskloom only
     python test/dask/run.py dask/bag/tests    these parts only
     python test/dask/run.py --compare         only compare what is there
+    python test/dask/run.py --table           the same as a table for docs/dask-suites.md
 
 Outcomes are kept in ``--folder`` (default ``test-results/dask``), so that a run that was ended goes
 on where it was. Exit code 1: a test fails on Taskloom that neither fails on processes nor stands
@@ -25,6 +26,8 @@ from pathlib import Path
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 BAD = ("failed", "error")
+FEW = 40
+"""Files of fewer tests share a row of the table."""
 SUITES = [
     "dask/bag/tests",
     "dask/tests/test_delayed.py",
@@ -49,7 +52,14 @@ QUICK = [
     "dask/array/tests/test_overlap.py",
     "dask/array/tests/test_rechunk.py",
     "dask/array/tests/test_linalg.py",
+    "dask/array/tests/test_array_core.py",
+    "dask/array/tests/test_slicing.py",
+    "dask/dataframe/dask_expr/tests/test_collection.py",
     "dask/dataframe/dask_expr/tests/test_groupby.py",
+    "dask/dataframe/dask_expr/tests/test_merge.py",
+    "dask/dataframe/dask_expr/tests/test_shuffle.py",
+    "dask/dataframe/io/tests/test_csv.py",
+    "dask/dataframe/io/tests/test_io.py",
 ]
 
 
@@ -118,6 +128,27 @@ def compare(ours: dict[str, dict], theirs: dict[str, dict], explained: dict[str,
     return not only - explained.keys()
 
 
+def table(ours: dict[str, dict], theirs: dict[str, dict]) -> None:
+    """Print the counts of both, a row for each file; files of few tests of a folder share one."""
+    both = ours.keys() & theirs.keys()
+    files = Counter(test.partition("::")[0] for test in both)
+    rows: dict[str, list[str]] = {}
+    for file in sorted(files):
+        name = file.removeprefix("dask/")
+        folder = name.rpartition("/")[0]
+        row = f"`{folder}`, smaller files" if files[file] < FEW else f"`{name}`"
+        rows.setdefault(row, []).append(file)
+    print("| | tests | Taskloom: passed | failed | `processes`: passed | failed |")
+    print("|---|---|---|---|---|---|")
+    for row, parts in {**rows, "**all**": list(files)}.items():
+        tests = [test for test in both if test.partition("::")[0] in parts]
+        cells = [len(tests)]
+        for side in (ours, theirs):
+            outcomes = [side[test]["outcome"] for test in tests]
+            cells += [outcomes.count("passed"), sum(one in BAD for one in outcomes)]
+        print(f"| {row} | {' | '.join(f'{cell:,}' for cell in cells)} |")
+
+
 def quick(folder: Path, limit: int) -> bool:
     """Run the quick parts on Taskloom and judge them by the list; no processes needed."""
     notes = folder / "quick.jsonl"
@@ -145,19 +176,23 @@ def main() -> int:
     parser.add_argument("--limit", type=int, default=60, help="seconds a test may take")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--compare", action="store_true")
+    parser.add_argument("--table", action="store_true")
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
     if args.quick:
         return 0 if quick(args.folder, args.limit) else 1
     routes = ("processes", "taskloom")
     notes = {route: args.folder / f"{version('dask')}-{route}.jsonl" for route in routes}
-    for part in [] if args.compare else args.parts:
+    for part in [] if args.compare or args.table else args.parts:
         for route in routes:
             run(route, part, notes[route], args.limit)
     known = json.loads((HERE / "explained.json").read_text())
     # What goes wrong in any other process may by chance come out right in the pool.
     explained = known["both"] | known["taskloom"]
     found = {route: read(path) for route, path in notes.items()}
+    if args.table:
+        table(found["taskloom"], found["processes"])
+        return 0
     return 0 if compare(found["taskloom"], found["processes"], explained) else 1
 
 

@@ -39,12 +39,16 @@ class Client(Submission, Results, Inspection, Management):
         A cluster object, the name or id of a cluster, or ``http://host:port``. Default: the
         cluster of ``TASKLOOM_SCHEDULER``, else the active one (chosen in the sidebar), else a
         local one that is made for this client and ends with it.
+    loop : object
+        Accepted for Dask's sake, changes nothing.
     timeout : float or str
         Seconds to connect in.
     set_as_default : bool
         Be the one that `get_client` and Dask's collections use.
     scheduler_file : str, optional
         A connection file instead of an address.
+    security : object
+        Accepted for Dask's sake, changes nothing. Every link has the cluster's token.
     asynchronous : bool
         Calls give awaitables: ``client = await Client(asynchronous=True)``.
     name : str, optional
@@ -158,7 +162,13 @@ class Client(Submission, Results, Inspection, Management):
         self.close()
 
     def close(self, timeout: float | str | None = None) -> Any:
-        """Leave the cluster, which forgets this client's futures; end it if it is the client's."""
+        """Leave the cluster, which forgets this client's futures; end it if it is the client's.
+
+        Parameters
+        ----------
+        timeout : float or str, optional
+            Accepted for Dask's sake, changes nothing.
+        """
         with contextlib.suppress(ValueError):
             _clients.remove(weakref.ref(self))
         self._leave_dask()
@@ -234,7 +244,18 @@ class Client(Submission, Results, Inspection, Management):
 
     @classmethod
     def current(cls, allow_global: bool = True) -> Client:
-        """Return the client of the innermost `as_current`, else the newest default one."""
+        """Return the client of the innermost `as_current`, else the newest default one.
+
+        Parameters
+        ----------
+        allow_global : bool
+            Also one that is current everywhere, not in this thread alone.
+
+        Returns
+        -------
+        Client
+            The client.
+        """
         client = cls._newest() if allow_global else (getattr(_current, "stack", None) or [None])[-1]
         if client is None:
             raise ValueError("There is no client yet. Connect first: client = Client().")
@@ -242,7 +263,13 @@ class Client(Submission, Results, Inspection, Management):
 
     @contextlib.contextmanager
     def as_current(self) -> Iterator[None]:
-        """Be the current client of this thread, and Dask's there, within a ``with`` block."""
+        """Be the current client of this thread, and Dask's there, within a ``with`` block.
+
+        Yields
+        ------
+        None
+            The client is current meanwhile.
+        """
         stack = _current.__dict__.setdefault("stack", [])
         stack.append(self)
         _default.begin_use()
@@ -305,12 +332,27 @@ class Client(Submission, Results, Inspection, Management):
             What Dask gives a scheduler.
         keys : key or nested lists of keys
             Wanted results.
-        workers, allow_other_workers, resources, retries, priority, fifo_timeout
-            Of all tasks, as in `submit`; they go before annotations.
+        workers : str or iterable of str, optional
+            Only on these (names, addresses or hosts).
+        allow_other_workers : bool, optional
+            Take ``workers`` as a wish.
+        resources : dict, optional
+            Amounts of worker resources that each task holds while it runs.
         sync : bool
             Give results rather than futures.
+        retries : int, optional
+            How often a task is tried again when it raises.
+        priority : float, optional
+            Larger runs first. Default 0.
+        fifo_timeout : float or str
+            Time within which submissions count as one for the order of execution.
         **kwargs
             Whatever else Dask hands to schedulers: ignored.
+
+        Returns
+        -------
+        results or futures
+            Nested as the keys are, in tuples.
         """
         from taskloom._collections import get
 
@@ -348,12 +390,27 @@ class Client(Submission, Results, Inspection, Management):
             Wait and give results.
         optimize_graph : bool
             Let Dask optimise the graph.
-        workers, allow_other_workers, resources, retries, priority, fifo_timeout
-            Of all tasks, as in `submit`; they go before annotations.
+        workers : str or iterable of str, optional
+            Only on these (names, addresses or hosts).
+        allow_other_workers : bool, optional
+            Take ``workers`` as a wish.
+        resources : dict, optional
+            Amounts of worker resources that each task holds while it runs.
+        retries : int, optional
+            How often a task is tried again when it raises.
+        priority : float, optional
+            Larger runs first. Default 0.
+        fifo_timeout : float or str
+            Time within which submissions count as one for the order of execution.
         traverse : bool
             Look for collections in lists, tuples, sets and dicts.
         **kwargs
             For Dask's optimisation.
+
+        Returns
+        -------
+        Future, list of them, or results
+            As the collections were given.
         """
         from taskloom._collections import compute
 
@@ -387,8 +444,18 @@ class Client(Submission, Results, Inspection, Management):
             Together they are one graph.
         optimize_graph : bool
             Let Dask optimise the graph.
-        workers, allow_other_workers, resources, retries, priority, fifo_timeout
-            Of all tasks, as in `submit`; they go before annotations.
+        workers : str or iterable of str, optional
+            Only on these (names, addresses or hosts).
+        allow_other_workers : bool, optional
+            Take ``workers`` as a wish.
+        resources : dict, optional
+            Amounts of worker resources that each task holds while it runs.
+        retries : int, optional
+            How often a task is tried again when it raises.
+        priority : float, optional
+            Larger runs first. Default 0.
+        fifo_timeout : float or str
+            Time within which submissions count as one for the order of execution.
         **kwargs
             For Dask's optimisation.
 
@@ -411,11 +478,33 @@ class Client(Submission, Results, Inspection, Management):
 
     @staticmethod
     def futures_of(futures: Any) -> list[Future]:
-        """Return the futures in a structure or collection."""
+        """Return the futures in a structure or collection.
+
+        Parameters
+        ----------
+        futures : object
+            Lists, tuples, sets, dicts or a Dask collection.
+
+        Returns
+        -------
+        list of Future
+            In order, each once.
+        """
         return futures_of(futures)
 
     def normalize_collection(self, collection: Any) -> Any:
-        """Return a Dask collection as it is: its keys get a mark when it is computed."""
+        """Return a Dask collection as it is: its keys get a mark when it is computed.
+
+        Parameters
+        ----------
+        collection : Dask collection
+            Any.
+
+        Returns
+        -------
+        Dask collection
+            The same.
+        """
         return collection
 
     def __repr__(self) -> str:
@@ -432,5 +521,16 @@ class Client(Submission, Results, Inspection, Management):
 
 
 def default_client(c: Client | None = None) -> Client:
-    """Return the client given, else the current one."""
+    """Return the client given, else the current one.
+
+    Parameters
+    ----------
+    c : Client, optional
+        Is given back.
+
+    Returns
+    -------
+    Client
+        The client.
+    """
     return c or Client.current()

@@ -54,7 +54,18 @@ class Cluster:
 
     @classmethod
     def from_name(cls, name: str) -> Cluster:
-        """Return the running cluster of this name, id or address."""
+        """Return the running cluster of this name, id or address.
+
+        Parameters
+        ----------
+        name : str
+            Name, id or address.
+
+        Returns
+        -------
+        Cluster
+            That cluster.
+        """
         return Cluster(name)
 
     @property
@@ -212,7 +223,15 @@ class Cluster:
     logs = get_logs
 
     def wait_for_workers(self, n_workers: int = 1, timeout: float | str | None = 30) -> None:
-        """Wait until so many workers run. TimeoutError says how many came."""
+        """Wait until so many workers run. TimeoutError says how many came.
+
+        Parameters
+        ----------
+        n_workers : int
+            How many.
+        timeout : float or str, optional
+            Seconds; TimeoutError after that. None: no limit.
+        """
         limit = seconds(timeout)
         until = None if limit is None else time.monotonic() + limit
         while True:
@@ -233,7 +252,13 @@ class Cluster:
         return Client(self)
 
     def close(self, timeout: float | str | None = None) -> None:
-        """Let go of it; a cluster of another process goes on."""
+        """Let go of it; a cluster of another process goes on.
+
+        Parameters
+        ----------
+        timeout : float or str, optional
+            Accepted for Dask's sake, changes nothing.
+        """
 
     def shutdown(self) -> None:
         """End the cluster with all its processes."""
@@ -259,16 +284,18 @@ class LocalCluster(Cluster):
 
     Parameters
     ----------
+    name : str, optional
+        For people, and to connect by. Default: its id.
     n_workers : int, optional
         Worker processes. Default: up to four cores one a core, beyond that fewer with several
         threads.
     threads_per_worker : int, optional
         Tasks that a worker runs at a time. Default: so that all cores are used.
+    processes : bool, optional
+        Accepted for Dask's sake, changes nothing. Workers are processes.
     memory_limit : float or str, optional
         Of one worker: bytes or text such as ``"2 GiB"``; ``"auto"``: its part of the machine;
         0: no limit.
-    name : str, optional
-        For people, and to connect by. Default: its id.
     host : str
         Address to listen on.
     scheduler_port : int
@@ -295,6 +322,8 @@ class LocalCluster(Cluster):
         Listen beyond loopback without encryption.
     silence_logs : object
         Taken for compatibility: logs are read with `get_logs`.
+    dashboard_address : object
+        Accepted for Dask's sake, changes nothing. The dashboard is at the scheduler's address.
     asynchronous : bool
         ``async with LocalCluster(asynchronous=True) as cluster``.
 
@@ -460,7 +489,13 @@ class LocalCluster(Cluster):
         listener(self.ended)
 
     def close(self, timeout: float | str | None = None) -> Any:
-        """End the cluster with all its processes."""
+        """End the cluster with all its processes.
+
+        Parameters
+        ----------
+        timeout : float or str, optional
+            Seconds to end in; then it is killed. Default 10.
+        """
         if self.ended is None:
             self._closing = "closed by its owner"
             self._order({"op": "close", "reason": self._closing})

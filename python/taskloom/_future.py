@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from taskloom import _pack
 from taskloom._errors import TimeoutError
-from taskloom._session import Outcome, Waiter
+from taskloom._outcomes import Outcome, Waiter
 
 if TYPE_CHECKING:
     from taskloom._client import Client
@@ -90,7 +90,7 @@ class Future(Generic[T]):
 
     @property
     def _outcome(self) -> Outcome:
-        return self.client._session.outcome(self._cid)
+        return self.client._session.outcomes.of(self._cid)
 
     @property
     def status(self) -> str:
@@ -140,13 +140,35 @@ class Future(Generic[T]):
         return self.client._gather_one(self, timeout)
 
     def exception(self, timeout: float | str | None = None) -> BaseException | None:
-        """Wait; return the exception of a failed task, or None."""
+        """Wait; return the exception of a failed task, or None.
+
+        Parameters
+        ----------
+        timeout : float or str, optional
+            Seconds; TimeoutError after that.
+
+        Returns
+        -------
+        BaseException or None
+            The task's own exception.
+        """
         return self.client._sync(
             self.client._settled([self], timeout), lambda _: self._error(), for_tasks=True
         )
 
     def traceback(self, timeout: float | str | None = None) -> str | None:
-        """Wait; return the worker's traceback of a failed task as text, or None."""
+        """Wait; return the worker's traceback of a failed task as text, or None.
+
+        Parameters
+        ----------
+        timeout : float or str, optional
+            Seconds; TimeoutError after that.
+
+        Returns
+        -------
+        str or None
+            As the worker wrote it.
+        """
         return self.client._sync(
             self.client._settled([self], timeout),
             lambda _: (self._outcome.error or {}).get("traceback"),
@@ -157,10 +179,20 @@ class Future(Generic[T]):
         outcome = self._outcome
         if outcome.status in ("pending", "finished"):
             return None
-        return self.client._session.error(self.key, outcome)
+        return self.client._session.outcomes.error(self.key, outcome)
 
     def cancel(self, reason: str | None = None, msg: str | None = None, force: bool = False) -> Any:
-        """Give it up; with ``force`` also when others want it, and killing it if it runs."""
+        """Give it up; with ``force`` also when others want it, and killing it if it runs.
+
+        Parameters
+        ----------
+        reason : str, optional
+            What others are told.
+        msg : str, optional
+            The same, by Dask's other name.
+        force : bool
+            Also when others want it, and kill it if it runs.
+        """
         return self.client.cancel([self], reason=reason, msg=msg, force=force)
 
     def retry(self) -> Any:
@@ -174,7 +206,13 @@ class Future(Generic[T]):
             self.client._session.release(cid)
 
     def add_done_callback(self, fn: Callable[[Future[T]], object]) -> None:
-        """Call ``fn(future)`` when it has ended, in a thread for such calls."""
+        """Call ``fn(future)`` when it has ended, in a thread for such calls.
+
+        Parameters
+        ----------
+        fn : callable
+            Gets the future.
+        """
         global _callbacks
         if _callbacks is None:
             _callbacks = concurrent.futures.ThreadPoolExecutor(1, "taskloom-callbacks")
@@ -228,7 +266,18 @@ class Future(Generic[T]):
 
 
 def futures_of(o: object) -> list[Future]:
-    """Return the futures in a structure of lists, tuples, sets and dicts, in order."""
+    """Return the futures in a structure of lists, tuples, sets and dicts, in order.
+
+    Parameters
+    ----------
+    o : object
+        Any nesting, or a Dask collection.
+
+    Returns
+    -------
+    list of Future
+        Each once.
+    """
     found: list[Future] = []
     stack = [o]
     while stack:
@@ -299,6 +348,8 @@ class as_completed:
     ----------
     futures : iterable of Future
         With which to begin.
+    loop : object
+        Accepted for Dask's sake, changes nothing.
     with_results : bool
         Give pairs of future and result.
     raise_errors : bool
@@ -328,11 +379,23 @@ class as_completed:
         self.update(futures or ())
 
     def add(self, future: Future) -> None:
-        """Add a future."""
+        """Add a future.
+
+        Parameters
+        ----------
+        future : Future
+            Which.
+        """
         self.update([future])
 
     def update(self, futures: Iterable[Future]) -> None:
-        """Add futures."""
+        """Add futures.
+
+        Parameters
+        ----------
+        futures : iterable of Future
+            Which.
+        """
         by_client: dict[int, list[Future]] = {}
         for future in futures:
             by_client.setdefault(id(future.client), []).append(future)
@@ -358,11 +421,11 @@ class as_completed:
                     self._ended.put(future)
 
         waiter = Waiter(set(by_cid), lambda w: not w.pending, ended)
-        session.watch(waiter)
+        session.outcomes.watch(waiter)
         try:
             await waiter.done
         finally:
-            session.unwatch(waiter)
+            session.outcomes.unwatch(waiter)
 
     def count(self) -> int:
         """How many have not been handed out yet."""
@@ -413,6 +476,7 @@ class as_completed:
         return self
 
     def __next__(self) -> Any:
+        """Return the next that has ended, or with results a pair; waits for it."""
         if self._count == 0:
             raise StopIteration
         return self._item(self._next_future())
@@ -420,14 +484,31 @@ class as_completed:
     next = __next__
 
     def next_batch(self, block: bool = True) -> list[Any]:
-        """Return all that have ended; with ``block`` wait for the first."""
+        """Return all that have ended; with ``block`` wait for the first.
+
+        Parameters
+        ----------
+        block : bool
+            Wait for the first.
+
+        Returns
+        -------
+        list
+            Futures, or pairs with results.
+        """
         batch = [next(self)] if block and self._count else []
         while self._count and not self._ended.empty():
             batch.append(next(self))
         return batch
 
     def batches(self) -> Iterator[list[Any]]:
-        """Give all that have ended, again and again, as lists."""
+        """Give all that have ended, again and again, as lists.
+
+        Yields
+        ------
+        list
+            Futures, or pairs with results, of which there is at least one.
+        """
         while self._count:
             yield self.next_batch()
 

@@ -36,19 +36,63 @@ class Inspection:
     # -------------------------------------------------------------------- where things are
 
     def who_has(self, futures: Any = None) -> dict[str, list[str]]:
-        """Return the addresses of the workers that hold each key (default: all keys)."""
+        """Return the addresses of the workers that hold each key (default: all keys).
+
+        Parameters
+        ----------
+        futures : Future, key or structure of them, optional
+            Which. Default: all.
+
+        Returns
+        -------
+        dict of list of str
+            Addresses of workers by key.
+        """
         return self._request("who-has", {"keys": _keys(futures)})
 
     def has_what(self, workers: Any = None) -> dict[str, list[str]]:
-        """Return the keys that each worker holds."""
+        """Return the keys that each worker holds.
+
+        Parameters
+        ----------
+        workers : str or iterable of str, optional
+            Only these (names or addresses). Default: all.
+
+        Returns
+        -------
+        dict of list of str
+            Keys by the worker's address.
+        """
         return self._request("has-what", {}, lambda found: _of_workers(found, workers))
 
     def processing(self, workers: Any = None) -> dict[str, list[str]]:
-        """Return the keys that each worker is to run."""
+        """Return the keys that each worker is to run.
+
+        Parameters
+        ----------
+        workers : str or iterable of str, optional
+            Only these (names or addresses). Default: all.
+
+        Returns
+        -------
+        dict of list of str
+            Keys by the worker's address.
+        """
         return self._request("processing", {}, lambda found: _of_workers(found, workers))
 
     def nthreads(self, workers: Any = None) -> dict[str, int]:
-        """Return the threads of each worker."""
+        """Return the threads of each worker.
+
+        Parameters
+        ----------
+        workers : str or iterable of str, optional
+            Only these (names or addresses). Default: all.
+
+        Returns
+        -------
+        dict of int
+            Threads by the worker's address.
+        """
 
         def threads(info: dict) -> dict[str, int]:
             return {at: one["nthreads"] for at, one in info["members"].items()}
@@ -76,7 +120,20 @@ class Inspection:
         return self._request("scheduler-info", {}, shape)
 
     def nbytes(self, keys: Any = None, summary: bool = True) -> dict[str, int]:
-        """Return the bytes that each worker holds."""
+        """Return the bytes that each worker holds.
+
+        Parameters
+        ----------
+        keys : object, optional
+            Accepted for Dask's sake, changes nothing.
+        summary : bool
+            Accepted for Dask's sake, changes nothing.
+
+        Returns
+        -------
+        dict of int
+            Bytes of results by the worker's address.
+        """
         return self._request(
             "scheduler-info",
             {},
@@ -86,11 +143,34 @@ class Inspection:
     # -------------------------------------------------------------------- why, and what happened
 
     def story(self, *keys: Any) -> list[dict[str, Any]]:
-        """Return the newest steps of tasks, on the scheduler and on workers, oldest first."""
+        """Return the newest steps of tasks, on the scheduler and on workers, oldest first.
+
+        Parameters
+        ----------
+        *keys : Future or str
+            The tasks.
+
+        Returns
+        -------
+        list of dict
+            ``time``, ``where``, ``key``, ``text``, ``start``, ``finish`` and ``stimulus`` of each
+            step.
+        """
         return self._request("story", {"keys": _keys(list(keys)) or []})
 
     def explain(self, key: Future | str) -> str:
-        """Say, in sentences, why a task is where it is."""
+        """Say, in sentences, why a task is where it is.
+
+        Parameters
+        ----------
+        key : Future or str
+            The task.
+
+        Returns
+        -------
+        str
+            The cause, and what can be done.
+        """
         return self._request("explain", {"key": _key(key)})
 
     def call_stack(
@@ -142,6 +222,10 @@ class Inspection:
             Return one tree for all workers instead of one for each, by address.
         filename : str, optional
             Write the flame graph into this HTML file.
+        server : bool
+            Refused: workers themselves run no Python.
+        scheduler : bool
+            Refused: the scheduler runs no Python.
 
         Returns
         -------
@@ -173,11 +257,33 @@ class Inspection:
         return self._request("profile", params, read)
 
     def logs(self, n: int = 1000) -> list[dict[str, Any]]:
-        """Return the newest log lines of scheduler, workers and nannies, by ``source``."""
+        """Return the newest log lines of scheduler, workers and nannies, by ``source``.
+
+        Parameters
+        ----------
+        n : int
+            Lines of each process at most.
+
+        Returns
+        -------
+        list of dict
+            ``source`` and ``lines`` of each process.
+        """
         return self._request("logs", {"n": n}, lambda found: found["logs"])
 
     def get_scheduler_logs(self, n: int = 1000) -> list[str]:
-        """Return the newest log lines of the scheduler."""
+        """Return the newest log lines of the scheduler.
+
+        Parameters
+        ----------
+        n : int
+            Lines at most.
+
+        Returns
+        -------
+        list of str
+            The newest last.
+        """
         return self._request(
             "logs",
             {"n": n},
@@ -192,11 +298,29 @@ class Inspection:
     def get_worker_logs(
         self, n: int = 1000, workers: Any = None, nanny: bool = False
     ) -> dict[str, list[str]]:
-        """Return the newest log lines by the worker's name."""
+        """Return the newest log lines by the worker's name.
+
+        Parameters
+        ----------
+        n : int
+            Lines of each process at most.
+        workers : str or iterable of str, optional
+            Only these (names or addresses). Default: all.
+        nanny : bool
+            Those of nannies instead.
+
+        Returns
+        -------
+        dict of list of str
+            By name, the newest last.
+        """
 
         def of(found: dict) -> dict[str, list[str]]:
             logs = {log["source"]: log["lines"] for log in found["logs"]}
             logs.pop("scheduler", None)
+            if nanny:
+                return {at: lines for at, lines in logs.items() if at.startswith("nanny ")}
+            logs = {at: lines for at, lines in logs.items() if not at.startswith("nanny ")}
             return _of_workers(logs, workers)
 
         return self._request("logs", {"n": n}, of)
@@ -233,6 +357,16 @@ class Inspection:
         """Write the cluster's state into a file, for ``taskloom dump show FILE``.
 
         Tables, stories, logs, versions and settings; no values and no token. Returns the path.
+
+        Parameters
+        ----------
+        filename : str
+            Path of the file; only its owner may read it.
+
+        Returns
+        -------
+        str
+            The path.
         """
         path = Path(filename)
 

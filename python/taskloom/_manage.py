@@ -38,7 +38,15 @@ class Management:
     # -------------------------------------------------------------------- workers and values
 
     def wait_for_workers(self, n_workers: int = 1, timeout: float | str | None = None) -> Any:
-        """Wait until at least so many workers run. TimeoutError says how many came."""
+        """Wait until at least so many workers run. TimeoutError says how many came.
+
+        Parameters
+        ----------
+        n_workers : int
+            How many.
+        timeout : float or str, optional
+            Seconds; TimeoutError after that. Default: no limit.
+        """
         limit = seconds(timeout)
         until = None if limit is None else time.monotonic() + limit
 
@@ -59,7 +67,17 @@ class Management:
         return self._sync(wait())
 
     def replicate(self, futures: Any, n: int | None = None, workers: Any = None) -> Any:
-        """See to it that results lie on ``n`` workers (default: on all), and stay there."""
+        """See to it that results lie on ``n`` workers (default: on all), and stay there.
+
+        Parameters
+        ----------
+        futures : Future or structure of futures
+            Whose results are copied, once they are there.
+        n : int, optional
+            Copies of each. Default: one on each worker.
+        workers : str or iterable of str, optional
+            Only on these (names or addresses). Default: all.
+        """
         cids = [future._cid for future in futures_of(futures)]
 
         async def copy() -> None:
@@ -70,7 +88,20 @@ class Management:
         return self._sync(copy(), for_tasks=True)
 
     def rebalance(self, futures: Any = None, workers: Any = None) -> Any:
-        """Even out the memory of workers by moving results; how many were moved."""
+        """Even out the memory of workers by moving results; how many were moved.
+
+        Parameters
+        ----------
+        futures : Future or structure of futures, optional
+            Whose results may be moved. Default: all.
+        workers : str or iterable of str, optional
+            Only among these (names or addresses). Default: all.
+
+        Returns
+        -------
+        int
+            How many results were moved.
+        """
         cids = None if futures is None else [future._cid for future in futures_of(futures)]
 
         async def move() -> int:
@@ -97,10 +128,17 @@ class Management:
             Names, addresses or hosts. Default: those whose memory is not needed, or the best ``n``.
         close_workers : bool
             End their processes.
+        n : int, optional
+            How many, when none are named.
         force : bool
             Close them even if values are lost.
         timeout : float or str, optional
             Time for running tasks to end; then they are given to others. Default 30 s.
+
+        Returns
+        -------
+        list of dict
+            A worker each, and what became of it.
         """
         limit = seconds(timeout)
         params = {
@@ -113,7 +151,15 @@ class Management:
         return self._request("retire-workers", params)
 
     def restart(self, timeout: float | str | None = None, wait_for_workers: bool = True) -> Any:
-        """Forget this client's tasks, kill all workers and start them anew."""
+        """Forget this client's tasks, kill all workers and start them anew.
+
+        Parameters
+        ----------
+        timeout : float or str, optional
+            Seconds for the workers to be back; TimeoutError after that. Default 120.
+        wait_for_workers : bool
+            Return when as many workers run as before.
+        """
         limit = seconds(timeout) or 120
 
         async def restart() -> None:
@@ -185,13 +231,13 @@ class Management:
             await asyncio.sleep(0.05)
 
     def _forget(self, cids: list[int]) -> None:
-        from taskloom._session import Outcome
+        from taskloom._outcomes import Outcome
 
         session = self._session
         reason = "the client restarted the cluster"
         for cid in cids:
             session.outcomes[cid] = Outcome("cancelled", reason=reason)
-        session.changed(cids)
+        session.outcomes.changed(cids)
         session.say(
             {"op": "cancel-keys", "cids": cids, "keys": [], "force": True, "reason": reason}
         )
@@ -237,10 +283,23 @@ class Management:
         ----------
         function : callable
             What to run.
+        *args : object
+            Its arguments.
         workers : str or iterable of str, optional
             Only on these (names or addresses).
+        wait : bool
+            Accepted for Dask's sake, changes nothing. It is waited for.
+        nanny : bool
+            Accepted for Dask's sake, changes nothing. It runs on workers.
         on_error : {'raise', 'return', 'ignore'}
             What to do when it raises somewhere.
+        **kwargs
+            Its named arguments.
+
+        Returns
+        -------
+        dict of object
+            Results, or with ``return`` exceptions, by the worker's address.
         """
         if on_error not in ("raise", "return", "ignore"):
             raise ValueError(f"on_error is raise, return or ignore, not {on_error!r}.")
@@ -251,6 +310,20 @@ class Management:
 
         No code of users runs in a scheduler. A parameter ``dask_scheduler`` or ``client`` gets a
         client that is connected to it.
+
+        Parameters
+        ----------
+        function : callable
+            What to run.
+        *args : object
+            Its arguments.
+        **kwargs
+            Its named arguments.
+
+        Returns
+        -------
+        object
+            What it returns.
         """
         from taskloom._beside import run_beside
 
@@ -318,6 +391,13 @@ class Management:
 
         It travels with each function that is submitted from now on, once per worker and function,
         so workers that come later have it, too.
+
+        Parameters
+        ----------
+        filename : str or path
+            The file, at most 48 MB packed with a function.
+        load : bool
+            Accepted for Dask's sake, changes nothing. Modules are found when they are imported.
         """
         from taskloom._uploads import read_upload
 
@@ -338,6 +418,17 @@ class Management:
 
         ``publish_dataset(data, name="x")`` or ``publish_dataset(x=data)``; ``data`` is a future,
         or a structure or Dask collection that holds futures.
+
+        Parameters
+        ----------
+        *args : object
+            The dataset, when ``name`` is given.
+        name : str, optional
+            What it is called.
+        override : bool
+            Replace one of the same name, which is an error otherwise.
+        **kwargs
+            Datasets by their names.
         """
         if args and (name is None or len(args) > 1):
             raise ConfigError('Name it: publish_dataset(data, name="x").')
@@ -352,7 +443,20 @@ class Management:
         return self._sync(publish())
 
     def get_dataset(self, name: str, default: Any = None) -> Any:
-        """Return what was published under a name; its futures are this client's own."""
+        """Return what was published under a name; its futures are this client's own.
+
+        Parameters
+        ----------
+        name : str
+            As it was published.
+        default : object, optional
+            Instead of an error when there is no such dataset.
+
+        Returns
+        -------
+        object
+            What was published, with this client's own futures in it.
+        """
 
         def read(answer: dict) -> Any:
             futures = self._futures_of_keys(answer["keys"]) if answer["keys"] else []
@@ -373,13 +477,25 @@ class Management:
         return self._request("list-datasets", {})
 
     def unpublish_dataset(self, name: str) -> Any:
-        """Take a name back; results that no client holds futures of are let go of."""
+        """Take a name back; results that no client holds futures of are let go of.
+
+        Parameters
+        ----------
+        name : str
+            As it was published.
+        """
         return self._request("unpublish-dataset", {"name": str(name)})
 
     # -------------------------------------------------------------------- scaling, executor
 
     def scale(self, n: int) -> Any:
-        """Ask for so many workers."""
+        """Ask for so many workers.
+
+        Parameters
+        ----------
+        n : int
+            How many.
+        """
         return self._request("scale", {"workers": n})
 
     def get_executor(self, **kwargs: Any) -> Any:
@@ -387,13 +503,30 @@ class Management:
 
         Options are those of `submit`: pure, workers, resources, allow_other_workers, retries,
         priority.
+
+        Parameters
+        ----------
+        **kwargs
+            Options of `submit` for all its tasks: pure, workers, resources, allow_other_workers,
+            retries, priority.
+
+        Returns
+        -------
+        concurrent.futures.Executor
+            It submits to this client.
         """
         from taskloom._pool import ClientExecutor
 
         return ClientExecutor(self._itself(), **kwargs)
 
     def write_scheduler_file(self, scheduler_file: str | Path) -> None:
-        """Write a connection file, readable by its owner only, for `Client(scheduler_file=...)`."""
+        """Write a connection file, readable by its owner only, for `Client(scheduler_file=...)`.
+
+        Parameters
+        ----------
+        scheduler_file : str or path
+            Where.
+        """
         session = self._session
         path = Path(scheduler_file)
         path.touch(mode=0o600)

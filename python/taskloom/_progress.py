@@ -17,7 +17,7 @@ from typing import Any
 from taskloom._errors import TaskloomError
 from taskloom._future import Future, GraphTasks, futures_of
 from taskloom._keys import key_prefix
-from taskloom._session import Waiter
+from taskloom._outcomes import Waiter
 
 MIME = "application/vnd.taskloom.progress+json"
 INTERVAL = 0.2
@@ -223,7 +223,7 @@ class Bars:
         if "error" not in statuses:
             return None
         for cid, key in self._keys.items():
-            outcome = session.outcome(cid)
+            outcome = session.outcomes.of(cid)
             if outcome.status == "error" and outcome.error is not None:
                 return f"{key}: {outcome.error['message'][:500]}"
         return None
@@ -263,7 +263,7 @@ async def follow(bars: Bars, show: Show, interval: float = INTERVAL) -> None:
         if pending == 0:
             return
         before = time.monotonic()
-        waiting = {cid for cid in bars.cids() if session.outcome(cid).status == "pending"}
+        waiting = {cid for cid in bars.cids() if session.outcomes.of(cid).status == "pending"}
         await _settled_or(session, waiting, pause)
         rest = interval - (time.monotonic() - before)
         if rest > 0 and bars.pending():
@@ -278,11 +278,11 @@ async def _settled_or(session: Any, waiting: set[int], seconds: float) -> None:
     waiter = Waiter(waiting, lambda one: not one.pending)
     if not waiting:
         return
-    session.watch(waiter)
+    session.outcomes.watch(waiter)
     try:
         await asyncio.wait([waiter.done], timeout=seconds)
     finally:
-        session.unwatch(waiter)
+        session.outcomes.unwatch(waiter)
 
 
 def progress(
@@ -305,10 +305,16 @@ def progress(
         Which.
     notebook : bool, optional
         Draw in the notebook or on the terminal. Default: where the code runs.
+    multi : bool
+        Accepted for Dask's sake, changes nothing. There is a row for each function.
+    complete : bool
+        Accepted for Dask's sake, changes nothing. All tasks are counted.
     group_by : callable, optional
         Name of a row, from a future. Default: the function's name.
     interval : float
         Seconds between updates, at least 0.2.
+    **kwargs
+        Accepted for Dask's sake, changes nothing.
 
     Returns
     -------

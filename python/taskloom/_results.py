@@ -15,7 +15,8 @@ from taskloom._submit import worker_names
 
 if TYPE_CHECKING:
     from taskloom._client import Client
-    from taskloom._session import Session, Waiter
+    from taskloom._outcomes import Waiter
+    from taskloom._session import Session
 
 
 class Results:
@@ -40,7 +41,7 @@ class Results:
         self, futures: list[Future], errors: str, timeout: float | str | None
     ) -> list[Any]:
         keys = {future._cid: future.key for future in futures}
-        found = await self._session.gather(keys, errors, seconds(timeout))
+        found = await self._session.transfers.gather(keys, errors, seconds(timeout))
         if not self.asynchronous:
             return [found.get(future._cid) for future in futures]
         return [read_value(found.get(future._cid)) for future in futures]
@@ -70,6 +71,10 @@ class Results:
             Of what. Iterators are read to a list.
         errors : {'raise', 'skip'}
             ``skip`` leaves failed ones out.
+        direct : bool, optional
+            Accepted for Dask's sake, changes nothing. Results always come straight from workers.
+        asynchronous : bool, optional
+            Accepted for Dask's sake, changes nothing. A client is asynchronous or not.
 
         Returns
         -------
@@ -113,10 +118,20 @@ class Results:
             Only on these.
         broadcast : bool
             Every worker gets a copy, passed on from worker to worker.
+        direct : bool, optional
+            Accepted for Dask's sake, changes nothing. Values always go straight to workers.
+        hash : bool
+            Accepted for Dask's sake, changes nothing. Each call makes new keys.
+        timeout : float or str, optional
+            Accepted for Dask's sake, changes nothing. Without a worker that may take them it is an
+            error at once.
+        asynchronous : bool, optional
+            Accepted for Dask's sake, changes nothing. A client is asynchronous or not.
 
         Returns
         -------
         Future or the same collection of futures
+            At once on their workers.
         """
         from taskloom._scatter import scatter
 
@@ -139,6 +154,8 @@ class Results:
         futures : Future, key, or structure of them
             Tasks that this client has no future for are named by their keys, and then need
             ``force``, for somebody else wants them.
+        asynchronous : bool, optional
+            Accepted for Dask's sake, changes nothing. A client is asynchronous or not.
         force : bool
             Others' too, and running tasks are killed.
         reason, msg : str, optional
@@ -149,32 +166,40 @@ class Results:
         text = ": ".join(part for part in (reason, msg) if part) or "its user cancelled it"
 
         async def cancel() -> None:
-            from taskloom._session import Outcome
+            from taskloom._outcomes import Outcome
 
             session = self._session
             session.must_be_open()
             session._flush()
             for cid in cids:
-                if session.outcome(cid).status in ("pending", "finished"):
+                if session.outcomes.of(cid).status in ("pending", "finished"):
                     session.outcomes[cid] = Outcome("cancelled", reason=text)
-            session.changed(cids)
+            session.outcomes.changed(cids)
             message = {"op": "cancel-keys", "cids": cids, "keys": keys}
             session.say({**message, "force": force, "reason": text})
 
         return self._sync(cancel())
 
     def retry(self, futures: Any, asynchronous: bool | None = None) -> Any:
-        """Run failed tasks again, with the failed tasks that they stand on."""
+        """Run failed tasks again, with the failed tasks that they stand on.
+
+        Parameters
+        ----------
+        futures : Future or structure of futures
+            Which.
+        asynchronous : bool, optional
+            Accepted for Dask's sake, changes nothing. A client is asynchronous or not.
+        """
         cids = [future._cid for future in futures_of(futures) if future._cid > 0]
 
         async def retry() -> None:
-            from taskloom._session import PENDING
+            from taskloom._outcomes import PENDING
 
             session = self._session
             session.must_be_open()
             session._flush()
             for cid in cids:
-                if session.outcome(cid).status == "error":
+                if session.outcomes.of(cid).status == "error":
                     session.outcomes[cid] = PENDING
             session.say({"op": "retry-keys", "cids": cids})
 

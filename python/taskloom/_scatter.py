@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from taskloom import serialize
 from taskloom._errors import CommClosedError
 from taskloom._future import Future, _Origin
-from taskloom._session import Outcome
+from taskloom._outcomes import Outcome
 
 if TYPE_CHECKING:
     from taskloom._client import Client
@@ -93,7 +93,7 @@ async def _put_on(
         "nbytes": [value.nbytes for value in values],
     }
     frames = [frame for value in values for frame in value.frames]
-    await client._session.put(address, plan["epoch"], head, frames)
+    await client._session.transfers.put(address, plan["epoch"], head, frames)
 
 
 def _announce(client: Client, values: list[_Value], plan: Any) -> list[Future]:
@@ -118,7 +118,7 @@ def _announce(client: Client, values: list[_Value], plan: Any) -> list[Future]:
                 }
             )
         for cid, value in enumerate(values, first):
-            if session.outcome(cid).status == "pending":
+            if session.outcomes.of(cid).status == "pending":
                 session.outcomes[cid] = Outcome("finished", value.type, value.nbytes)
     origin = _Origin("scatter", time.time())
     return [Future(key, client, cid, origin) for cid, key in enumerate(keys, first)]

@@ -1,31 +1,28 @@
-"""One connection of this process to a cluster: the link, what is known of keys, and data links.
+"""One connection of this process to a cluster: its link, and what is said and asked by it.
 
 When the link breaks, the session is away: futures keep their state, what is submitted, cancelled
 or released is noted, questions wait. It dials again until its time has passed; once back it says
 again all that it still wants (`Ledger`), to a scheduler that may be another.
 
-``outcomes`` has an entry for each key that is wanted, and only those. Other threads put entries in
-and read them; everything else happens on the loop's thread.
+Other threads put entries into `outcomes` and read them; everything else happens on the loop's
+thread.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 import threading
 import time
 import uuid
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
 from taskloom import _loop
 from taskloom._connection import is_gone_for_good, is_supervised
 from taskloom._context import current_task
-from taskloom._data import DataPool
 from taskloom._errors import (
     AuthenticationError,
-    CancelledError,
     ClusterError,
     CommClosedError,
     ProtocolVersionError,
@@ -33,18 +30,18 @@ from taskloom._errors import (
     TimeoutError,
     VersionMismatchError,
 )
-from taskloom._failure import error_of
 from taskloom._ledger import Ledger
 from taskloom._link import BAD_VERSION, BROKEN, HANDSHAKE_TIMEOUT, PROTOCOL, Link, Requester
 from taskloom._outbox import Outbox
+from taskloom._outcomes import PENDING, Outcome, Outcomes, Waiter
 from taskloom._pack import Function, Functions
+from taskloom._transfers import Transfers
 from taskloom._version import __version__
 from taskloom._versions import own_versions
 
 Message = dict[str, Any]
 T = TypeVar("T")
 
-_FETCH_RETRY = 0.1
 _REDIAL = 0.1
 _REDIAL_MOST = 2.0
 _FUNCTIONS_KEPT = 1000
@@ -65,50 +62,6 @@ _ASKED_AGAIN = frozenset(
 """Questions that change nothing: asked again when the link broke before the answer."""
 
 
-class Outcome:
-    """What is known of a key. The words are Dask's; ``lost``: its cluster is gone."""
-
-    __slots__ = ("error", "inline", "nbytes", "reason", "status", "type")
-
-    def __init__(
-        self,
-        status: str,
-        type: str = "",
-        nbytes: int = 0,
-        inline: bytes | None = None,
-        error: Message | None = None,
-        reason: str = "",
-    ) -> None:
-        self.status = status
-        self.type = type
-        self.nbytes = nbytes
-        self.inline = inline
-        self.error = error
-        self.reason = reason
-
-
-PENDING = Outcome("pending")
-RELEASED = Outcome("cancelled", reason="it was released")
-
-
-class Waiter:
-    """Waits for some of many keys; ``enough`` is asked at each change."""
-
-    __slots__ = ("done", "enough", "failed", "on_change", "pending")
-
-    def __init__(
-        self,
-        pending: set[int],
-        enough: Callable[[Waiter], bool],
-        on_change: Callable[[list[int]], None] | None = None,
-    ) -> None:
-        self.pending = pending
-        self.failed = False
-        self.enough = enough
-        self.on_change = on_change
-        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-
 class Session:
     """See the module. Made on any thread; `open` connects."""
 
@@ -127,7 +80,7 @@ class Session:
         self.address = address
         self.token = token
         self.name = name
-        self.outcomes: dict[int, Outcome] = {}
+        self.outcomes = Outcomes()
         self.cluster: Message = {"id": "", "name": "", "kind": ""}
         self.warning: str | None = None
         self.ended: str | None = None
@@ -142,13 +95,11 @@ class Session:
         self._hello: asyncio.Future[None] | None = None
         self._back = asyncio.Event()
         self._requester = Requester()
-        self._pool = DataPool(token)
+        self.transfers = Transfers(self, token)
         self._ledger = Ledger()
         self._outbox = Outbox(self._wake)
         self._awake = False
         self._released: list[int] = []
-        self._waiters: list[Waiter] = []
-        self._single: dict[int, list[asyncio.Future[None]]] = {}
         self._warned: set[str] = set()
         self._numbers: dict[str, int] = {}
         self._next_function = 1
@@ -392,15 +343,9 @@ class Session:
         self.ended = reason
         self._welcomed = False
         self._back.set()
-        self._pool.close()
+        self.transfers.close()
         self._requester.fail(f"The cluster is gone: {reason}.")
-        changed = []
-        for cid, outcome in list(self.outcomes.items()):
-            lost = outcome.status == "finished" and outcome.inline is None
-            if outcome.status == "pending" or lost:
-                self.outcomes[cid] = Outcome("lost", type=outcome.type, reason=reason)
-                changed.append(cid)
-        self.changed(changed)
+        self.outcomes.ended(reason)
         for listener in self._end_listeners:
             listener(reason)
 
@@ -415,24 +360,14 @@ class Session:
         for message in messages:
             op = message["op"]
             if op == "key-in-memory":
-                self._in_memory(message)
+                self.outcomes.in_memory(message)
             elif op == "task-erred":
-                errors = message["errors"]
-                for cid, which in zip(message["cids"], message["which"], strict=True):
-                    self._set(cid, Outcome("error", error=errors[which]))
-                self.changed(message["cids"])
+                self.outcomes.erred(message)
             elif op == "lost-keys":
-                for cid in message["cids"]:
-                    outcome = self.outcomes.get(cid)
-                    # A small result that came along outlives its worker.
-                    if outcome is not None and outcome.inline is None:
-                        self._set(cid, PENDING)
-                self.changed(message["cids"])
+                self.outcomes.lost(message)
             elif op == "cancelled-keys":
                 self._ledger.unwant(message["cids"])
-                for cid in message["cids"]:
-                    self._set(cid, Outcome("cancelled", reason=message["reason"]))
-                self.changed(message["cids"])
+                self.outcomes.cancelled(message)
             elif op == "response":
                 self._requester.answer(message)
             elif op == "hello":
@@ -442,23 +377,6 @@ class Session:
             elif op == "closing":
                 self._end(message["reason"])
 
-    def _set(self, cid: int, outcome: Outcome) -> None:
-        known = self.outcomes.get(cid)
-        if known is not None and known.status != "cancelled":
-            self.outcomes[cid] = outcome
-
-    def _in_memory(self, message: Message) -> None:
-        outcomes, cids = self.outcomes, message["cids"]
-        columns = zip(cids, message["nbytes"], message["types"], message["inline"], strict=True)
-        for cid, nbytes, kind, inline in columns:
-            known = outcomes.get(cid)
-            if known is None or known.status == "cancelled":
-                continue
-            if inline is None:
-                inline = known.inline
-            outcomes[cid] = Outcome("finished", kind, nbytes, inline)
-        self.changed(cids)
-
     def _warn(self, message: Message) -> None:
         """Once for each reason, however many tasks it concerns."""
         if message["text"] in self._warned:
@@ -467,47 +385,6 @@ class Session:
         if self._on_warning is not None:
             self._on_warning(message)
 
-    def changed(self, cids: Sequence[int]) -> None:
-        """Wake what waits for these keys."""
-        if self._single:
-            for cid in cids:
-                for waiting in self._single.pop(cid, ()):
-                    if not waiting.done():
-                        waiting.set_result(None)
-        for waiter in list(self._waiters):
-            self._tell(waiter, cids)
-
-    def _tell(self, waiter: Waiter, cids: Sequence[int]) -> None:
-        ended = []
-        pending, known = waiter.pending, self.outcomes.get
-        for cid in cids:
-            if cid in pending:
-                status = known(cid, RELEASED).status
-                if status != "pending":
-                    ended.append(cid)
-                    if status != "finished":
-                        waiter.failed = True
-        if not ended:
-            return
-        waiter.pending.difference_update(ended)
-        if waiter.on_change is not None:
-            waiter.on_change(ended)
-        if waiter.enough(waiter) and not waiter.done.done():
-            waiter.done.set_result(None)
-
-    def outcome(self, cid: int) -> Outcome:
-        """What is known of a key; one that was let go of counts as cancelled."""
-        return self.outcomes.get(cid, RELEASED)
-
-    def watch(self, waiter: Waiter) -> None:
-        """Tell a waiter of changes until `unwatch`."""
-        self._waiters.append(waiter)
-
-    def unwatch(self, waiter: Waiter) -> None:
-        """Tell a waiter nothing any more."""
-        with contextlib.suppress(ValueError):
-            self._waiters.remove(waiter)
-
     # -------------------------------------------------------------------- waiting and asking
 
     async def wait(
@@ -515,31 +392,7 @@ class Session:
     ) -> None:
         """Wait until enough of the keys have ended. Raises TimeoutError, saying how many had."""
         self._flush()
-        total = list(cids)
-        if len(total) == 1 and timeout is None:
-            while self.outcome(total[0]).status == "pending":
-                waiting = asyncio.get_running_loop().create_future()
-                self._single.setdefault(total[0], []).append(waiting)
-                await waiting
-            return
-        pending = {cid for cid in total if self.outcome(cid).status == "pending"}
-        waiter = Waiter(pending, enough)
-        waiter.failed = any(
-            self.outcome(cid).status not in ("pending", "finished") for cid in total
-        )
-        if enough(waiter):
-            return
-        self.watch(waiter)
-        try:
-            await asyncio.wait_for(waiter.done, timeout)
-        except asyncio.TimeoutError:
-            done = len(total) - len(waiter.pending)
-            raise TimeoutError(
-                f"{done} of {len(total)} futures were done within {timeout:g} s. "
-                "client.explain(future) tells why one of them waits."
-            ) from None
-        finally:
-            self.unwatch(waiter)
+        await self.outcomes.wait(cids, enough, timeout)
 
     async def request(self, method: str, params: object) -> Any:
         """Ask the scheduler, after all that was said before."""
@@ -555,93 +408,6 @@ class Session:
             except CommClosedError:
                 if self.ended is not None or method not in _ASKED_AGAIN:
                     raise
-
-    async def gather(
-        self, keys: dict[int, str], errors: str = "raise", timeout: float | None = None
-    ) -> dict[int, tuple[str, Sequence[Any]] | bytes]:
-        """Bring the serialised results of keys here: packed, or as family and frames.
-
-        With ``errors='skip'`` those that failed are left out.
-        """
-        until = None if timeout is None else time.monotonic() + timeout
-        skip = errors == "skip"
-        found: dict[int, tuple[str, Sequence[Any]] | bytes] = {}
-        while True:
-            left = None if until is None else max(0.0, until - time.monotonic())
-            await self.wait(keys, lambda w: not w.pending or (w.failed and not skip), left)
-            remote: list[int] = []
-            waits = False
-            for cid, key in keys.items():
-                if cid in found:
-                    continue
-                outcome = self.outcome(cid)
-                if outcome.status == "finished":
-                    if outcome.inline is None:
-                        remote.append(cid)
-                    else:
-                        found[cid] = outcome.inline
-                elif outcome.status != "pending":
-                    if not skip:
-                        raise self.error(key, outcome)
-                else:
-                    waits = True
-            if not remote:
-                if not waits:
-                    return found
-                continue
-            if not await self._fetch(remote, found):
-                if until is not None and time.monotonic() > until:
-                    raise TimeoutError(f"{len(found)} of {len(keys)} results came in time.")
-                await asyncio.sleep(_FETCH_RETRY)
-
-    def error(self, key: str, outcome: Outcome) -> BaseException:
-        """The exception that stands for a key that did not end well."""
-        if outcome.status == "error" and outcome.error is not None:
-            return error_of(outcome.error)
-        reason = outcome.reason or "no reason was given"
-        if outcome.status == "lost":
-            reason = f"its cluster is gone ({reason})"
-        return CancelledError(key, reason)
-
-    async def _fetch(self, cids: list[int], found: dict) -> bool:
-        """Bring what can be brought now; False when something must be tried again."""
-        where = await self.request("locate", {"cids": cids})
-        by_holder: dict[str, list[tuple[int, int]]] = {}
-        complete = True
-        for cid, tid, holders in zip(cids, where["tids"], where["holders"], strict=True):
-            if holders:
-                by_holder.setdefault(random.choice(holders), []).append((cid, tid))
-            else:
-                complete = False
-        epoch = where["epoch"]
-        done = await asyncio.gather(
-            *(self._fetch_from(holder, epoch, some, found) for holder, some in by_holder.items())
-        )
-        return complete and all(done)
-
-    async def _fetch_from(
-        self, holder: str, epoch: str, wanted: list[tuple[int, int]], found: dict
-    ) -> bool:
-        head = {"op": "get-data", "epoch": epoch, "tids": [tid for _, tid in wanted]}
-        try:
-            answer, frames = await asyncio.to_thread(self._pool.get, holder, head)
-        except CommClosedError:
-            # The worker died or closed: the scheduler will say what becomes of its values.
-            return False
-        if answer.get("busy"):
-            return False
-        by_tid = {tid: cid for cid, tid in wanted}
-        at = 0
-        columns = zip(answer["tids"], answer["families"], answer["counts"], strict=True)
-        for tid, family, count in columns:
-            found[by_tid[tid]] = (family, frames[at : at + count])
-            at += count
-        return all(cid in found for cid, _ in wanted)
-
-    async def put(self, holder: str, epoch: str, head: Message, frames: Sequence[Any]) -> None:
-        """Put values straight onto a worker."""
-        columns = {"op": "put-data", "epoch": epoch, **head}
-        await asyncio.to_thread(self._pool.put, holder, columns, frames)
 
     @property
     def epoch(self) -> str:

@@ -61,6 +61,8 @@ class Submission:
         ----------
         func : callable
             A coroutine function runs on a loop of the executor.
+        *args : object
+            Its arguments.
         key : str, optional
             Name of the task. Default: the function's name and a number.
         workers : str or iterable of str, optional
@@ -75,14 +77,19 @@ class Submission:
             Time within which submissions count as one for the order of execution.
         allow_other_workers : bool
             Take ``workers`` as a wish.
+        actor : bool
+            Refused: there are no actors.
         pure : bool
             The same function with the same arguments is the same task.
         task_timeout : float or str, optional
             Time after which it is killed.
+        **kwargs
+            Its named arguments.
 
         Returns
         -------
         Future
+            Of its result.
         """
         no_actors(actor)
         session = self._session
@@ -135,8 +142,26 @@ class Submission:
             Its arguments, until the shortest ends. Futures become dependencies.
         key : str or iterable of str, optional
             What names of tasks begin with, or all names.
+        workers : str or iterable of str, optional
+            Only on these (names, addresses or hosts).
+        retries : int, optional
+            How often a task is tried again when it raises.
+        resources : dict, optional
+            Amounts of worker resources that each task holds while it runs.
+        priority : float
+            Larger runs first.
+        allow_other_workers : bool
+            Take ``workers`` as a wish.
+        fifo_timeout : float or str
+            Time within which submissions count as one for the order of execution.
+        actor : bool
+            Refused: there are no actors.
+        pure : bool
+            The same function with the same arguments is the same task.
         batch_size : int, optional
             Taken for compatibility; a map is one message however long it is.
+        task_timeout : float or str, optional
+            Time after which a task is killed.
         **kwargs
             The same for all calls, sent once. The other options are those of `submit`.
 
@@ -265,7 +290,7 @@ class Submission:
             raise ConfigError(
                 f"Future {value.key} belongs to another client. Bring its result here first."
             )
-        outcome = self._session.outcome(value._cid)
+        outcome = self._session.outcomes.of(value._cid)
         if outcome.status in ("cancelled", "lost"):
             raise CancelledError(value.key, f"{outcome.reason}; it cannot be an argument any more")
         return value._cid

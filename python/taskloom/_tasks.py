@@ -40,10 +40,13 @@ def get_client(
         Connect there instead, unless that is where the client is connected already.
     timeout : float or str, optional
         Seconds to connect in. Default in a task: 60, for a scheduler that is started again.
+    resolve_address : bool
+        Accepted for Dask's sake, changes nothing.
 
     Returns
     -------
     Client
+        Open.
     """
     from taskloom._client import Client
 
@@ -120,6 +123,11 @@ def worker_client(
         Seconds to connect in.
     separate_thread : bool
         Leave the slot to other tasks within the block.
+
+    Yields
+    ------
+    Client
+        Of the task's cluster.
     """
     client = get_client(timeout=timeout)
     if separate_thread and current_task() is not None:

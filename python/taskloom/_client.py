@@ -39,31 +39,43 @@ class Client(Submission, Results, Inspection, Management):
         A cluster object, the name or id of a cluster, or ``http://host:port``. Default: the
         cluster of ``TASKLOOM_SCHEDULER``, else the active one (chosen in the sidebar), else a
         local one that is made for this client and ends with it.
-    loop : object
-        Accepted for Dask's sake, changes nothing.
-    timeout : float or str
+    loop : object, optional
+        Accepted, changes nothing: a thread of the library runs all links.
+    timeout : float or str, default 10
         Seconds to connect in.
-    set_as_default : bool
+    set_as_default : bool, default True
         Be the one that `get_client` and Dask's collections use.
-    scheduler_file : str, optional
+    scheduler_file : str or path, optional
         A connection file instead of an address.
-    security : object
-        Accepted for Dask's sake, changes nothing. Every link has the cluster's token.
-    asynchronous : bool
+    security : object, optional
+        Accepted, changes nothing: the token lets clients in.
+    asynchronous : bool, default False
         Calls give awaitables: ``client = await Client(asynchronous=True)``.
     name : str, optional
-        Shown in the scheduler's log.
+        Shown in the scheduler's log. Default: the script and its process.
     token : str, optional
         Of the cluster; default: its connection file's, or ``TASKLOOM_TOKEN``.
     weight : float, optional
-        Part of the workers that it gets while other clients have work, too. Default 1.
-    reconnect_timeout : float or str
+        Part of the workers that it gets while other clients have work, too; above 0 and at most
+        1000. Default 1.
+    reconnect_timeout : float or str, default 60
         Seconds for which a scheduler that is lost is dialled again; 0: not at all.
     on_warning : callable, optional
         Hears ``{code, text, cids, count}`` of what has not failed yet; default:
         ``warnings.warn``.
     **kwargs
         Options of `LocalCluster` (``n_workers=2``): it is made whatever runs already.
+
+    Raises
+    ------
+    ConfigError
+        No such cluster runs, its token is not known, or an option cannot be used.
+    AuthenticationError
+        The scheduler refused the token.
+    CommClosedError
+        Nothing answers at the address.
+    TimeoutError
+        The scheduler did not answer in time.
 
     Examples
     --------
@@ -167,7 +179,12 @@ class Client(Submission, Results, Inspection, Management):
         Parameters
         ----------
         timeout : float or str, optional
-            Accepted for Dask's sake, changes nothing.
+            Accepted, changes nothing.
+
+        Returns
+        -------
+        None
+            An awaitable when the client is asynchronous.
         """
         with contextlib.suppress(ValueError):
             _clients.remove(weakref.ref(self))
@@ -192,7 +209,13 @@ class Client(Submission, Results, Inspection, Management):
             await asyncio.get_running_loop().run_in_executor(None, self._own_cluster.close)
 
     def shutdown(self) -> Any:
-        """End the cluster with all its processes, and this client."""
+        """End the cluster with all its processes, and this client.
+
+        Returns
+        -------
+        None
+            An awaitable when the client is asynchronous.
+        """
         self._leave_dask()
 
         async def end() -> None:
@@ -248,13 +271,18 @@ class Client(Submission, Results, Inspection, Management):
 
         Parameters
         ----------
-        allow_global : bool
-            Also one that is current everywhere, not in this thread alone.
+        allow_global : bool, default True
+            Go on to the newest default one; else only this thread's `as_current` counts.
 
         Returns
         -------
         Client
-            The client.
+            The current client.
+
+        Raises
+        ------
+        ValueError
+            There is none.
         """
         client = cls._newest() if allow_global else (getattr(_current, "stack", None) or [None])[-1]
         if client is None:
@@ -268,7 +296,7 @@ class Client(Submission, Results, Inspection, Management):
         Yields
         ------
         None
-            The client is current meanwhile.
+            Nothing: the client is at hand already.
         """
         stack = _current.__dict__.setdefault("stack", [])
         stack.append(self)
@@ -326,6 +354,8 @@ class Client(Submission, Results, Inspection, Management):
     ) -> Any:
         """Compute keys of a Dask graph, as Dask's schedulers do.
 
+        Options of tasks hold for all of them; they go before annotations.
+
         Parameters
         ----------
         dsk : graph
@@ -335,24 +365,30 @@ class Client(Submission, Results, Inspection, Management):
         workers : str or iterable of str, optional
             Only on these (names, addresses or hosts).
         allow_other_workers : bool, optional
-            Take ``workers`` as a wish.
+            Take ``workers`` as a wish. Default: False.
         resources : dict, optional
             Amounts of worker resources that each task holds while it runs.
-        sync : bool
+        sync : bool, default True
             Give results rather than futures.
         retries : int, optional
-            How often a task is tried again when it raises.
+            How often a task is tried again when it raises. Default 0.
         priority : float, optional
             Larger runs first. Default 0.
-        fifo_timeout : float or str
-            Time within which submissions count as one for the order of execution.
+        fifo_timeout : float or str, default "60 s"
+            Seconds within which submissions count as one for the order of execution.
         **kwargs
             Whatever else Dask hands to schedulers: ignored.
 
         Returns
         -------
-        results or futures
-            Nested as the keys are, in tuples.
+        object
+            Results, or futures, nested as the keys are, with tuples for lists; results are an
+            awaitable when the client is asynchronous.
+
+        Raises
+        ------
+        Exception
+            A task's own exception, with ``sync``.
         """
         from taskloom._collections import get
 
@@ -382,35 +418,42 @@ class Client(Submission, Results, Inspection, Management):
     ) -> Any:
         """Compute Dask collections; futures of their results, or with ``sync`` the results.
 
+        Options of tasks hold for all of them; they go before annotations.
+
         Parameters
         ----------
         collections : collection, or list of them
             Together they are one graph: what they share is computed once.
-        sync : bool
+        sync : bool, default False
             Wait and give results.
-        optimize_graph : bool
+        optimize_graph : bool, default True
             Let Dask optimise the graph.
         workers : str or iterable of str, optional
             Only on these (names, addresses or hosts).
         allow_other_workers : bool, optional
-            Take ``workers`` as a wish.
+            Take ``workers`` as a wish. Default: False.
         resources : dict, optional
             Amounts of worker resources that each task holds while it runs.
         retries : int, optional
-            How often a task is tried again when it raises.
+            How often a task is tried again when it raises. Default 0.
         priority : float, optional
             Larger runs first. Default 0.
-        fifo_timeout : float or str
-            Time within which submissions count as one for the order of execution.
-        traverse : bool
+        fifo_timeout : float or str, default "60 s"
+            Seconds within which submissions count as one for the order of execution.
+        traverse : bool, default True
             Look for collections in lists, tuples, sets and dicts.
         **kwargs
             For Dask's optimisation.
 
         Returns
         -------
-        Future, list of them, or results
-            As the collections were given.
+        Future or list of Future
+            One for each collection; with ``sync`` results in their places.
+
+        Raises
+        ------
+        Exception
+            A task's own exception, with ``sync``.
         """
         from taskloom._collections import compute
 
@@ -438,24 +481,26 @@ class Client(Submission, Results, Inspection, Management):
     ) -> Any:
         """Compute Dask collections and keep them on the cluster, as collections of futures.
 
+        Options of tasks hold for all of them; they go before annotations.
+
         Parameters
         ----------
         collections : collection, or list of them
             Together they are one graph.
-        optimize_graph : bool
+        optimize_graph : bool, default True
             Let Dask optimise the graph.
         workers : str or iterable of str, optional
             Only on these (names, addresses or hosts).
         allow_other_workers : bool, optional
-            Take ``workers`` as a wish.
+            Take ``workers`` as a wish. Default: False.
         resources : dict, optional
             Amounts of worker resources that each task holds while it runs.
         retries : int, optional
-            How often a task is tried again when it raises.
+            How often a task is tried again when it raises. Default 0.
         priority : float, optional
             Larger runs first. Default 0.
-        fifo_timeout : float or str
-            Time within which submissions count as one for the order of execution.
+        fifo_timeout : float or str, default "60 s"
+            Seconds within which submissions count as one for the order of execution.
         **kwargs
             For Dask's optimisation.
 
@@ -482,8 +527,8 @@ class Client(Submission, Results, Inspection, Management):
 
         Parameters
         ----------
-        futures : object
-            Lists, tuples, sets, dicts or a Dask collection.
+        futures : Future, structure of futures, or Dask collection
+            Where to look: in lists, tuples, sets, values of dicts, and graphs of collections.
 
         Returns
         -------
@@ -497,12 +542,12 @@ class Client(Submission, Results, Inspection, Management):
 
         Parameters
         ----------
-        collection : Dask collection
+        collection : collection
             Any.
 
         Returns
         -------
-        Dask collection
+        collection
             The same.
         """
         return collection
@@ -526,11 +571,16 @@ def default_client(c: Client | None = None) -> Client:
     Parameters
     ----------
     c : Client, optional
-        Is given back.
+        What to return. Default: the current client.
 
     Returns
     -------
     Client
-        The client.
+        The one given or found.
+
+    Raises
+    ------
+    ValueError
+        None was given and there is none.
     """
     return c or Client.current()

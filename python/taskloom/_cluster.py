@@ -42,6 +42,11 @@ class Cluster:
     ----------
     name : str
         Name, id or address.
+
+    Raises
+    ------
+    ConfigError
+        No running cluster of this user is called so.
     """
 
     def __init__(self, name: str) -> None:
@@ -64,7 +69,12 @@ class Cluster:
         Returns
         -------
         Cluster
-            That cluster.
+            One that goes on when it is closed here.
+
+        Raises
+        ------
+        ConfigError
+            No running cluster of this user is called so.
         """
         return Cluster(name)
 
@@ -108,7 +118,18 @@ class Cluster:
         return json.loads(text) if text else None
 
     def info(self) -> Message:
-        """Return facts of the cluster: workers, threads, memory, tasks."""
+        """Return facts of the cluster: workers, threads, memory, tasks.
+
+        Returns
+        -------
+        dict
+            Plain data; bytes and counts.
+
+        Raises
+        ------
+        ClusterError
+            The scheduler cannot be reached.
+        """
         return self._call("GET", "/api/info")
 
     def scale(
@@ -121,7 +142,7 @@ class Cluster:
 
         Parameters
         ----------
-        n : int
+        n : int, default 0
             Workers.
         memory : float or str, optional
             Bytes, or text such as ``"20 GB"``, that their limits are to reach.
@@ -132,6 +153,8 @@ class Cluster:
         ------
         ConfigError
             Memory or cores were given, and no worker runs that tells how much one has.
+        ClusterError
+            The cluster cannot start workers, or ``n`` is no number of them.
         """
         self._call("POST", "/api/scale", {"workers": max(n, self._count(memory, cores) or 0)})
 
@@ -149,7 +172,7 @@ class Cluster:
 
         Parameters
         ----------
-        minimum : int
+        minimum : int, default 0
             Never fewer.
         maximum : int, optional
             Never more; None: no bound.
@@ -162,6 +185,8 @@ class Cluster:
         ------
         ConfigError
             Memory or cores were given, and no worker runs that tells how much one has.
+        ClusterError
+            The cluster cannot start workers, or the bounds are no numbers of them.
         """
         least = max(minimum, self._count(minimum_memory, minimum_cores) or 0)
         bounds = [maximum, self._count(maximum_memory, maximum_cores, whole=True)]
@@ -197,12 +222,17 @@ class Cluster:
 
         Parameters
         ----------
-        cluster : bool
+        cluster : bool, default True
             Those of nannies.
-        scheduler : bool
+        scheduler : bool, default True
             The scheduler's.
-        workers : bool or iterable of str
+        workers : bool or iterable of str, default True
             Those of workers, or of some by name.
+
+        Returns
+        -------
+        dict of str to list of str
+            Lines, oldest first, by the process's name; at most 1000 of each.
         """
         found = {}
         for log in self._call("GET", "/api/logs")["logs"]:
@@ -223,14 +253,21 @@ class Cluster:
     logs = get_logs
 
     def wait_for_workers(self, n_workers: int = 1, timeout: float | str | None = 30) -> None:
-        """Wait until so many workers run. TimeoutError says how many came.
+        """Wait until so many workers run.
 
         Parameters
         ----------
-        n_workers : int
+        n_workers : int, default 1
             How many.
-        timeout : float or str, optional
-            Seconds; TimeoutError after that. None: no limit.
+        timeout : float or str, default 30
+            Seconds, or text such as ``"2 min"``; None: no limit.
+
+        Raises
+        ------
+        TimeoutError
+            The time was over; the message says how many came.
+        ClusterError
+            The scheduler cannot be reached.
         """
         limit = seconds(timeout)
         until = None if limit is None else time.monotonic() + limit
@@ -246,7 +283,13 @@ class Cluster:
             time.sleep(0.05)
 
     def get_client(self) -> Any:
-        """Return a client of this cluster."""
+        """Return a client of this cluster.
+
+        Returns
+        -------
+        Client
+            A new one, which becomes the default.
+        """
         from taskloom._client import Client
 
         return Client(self)
@@ -257,7 +300,7 @@ class Cluster:
         Parameters
         ----------
         timeout : float or str, optional
-            Accepted for Dask's sake, changes nothing.
+            Accepted, changes nothing: there is nothing to wait for.
         """
 
     def shutdown(self) -> None:
@@ -285,20 +328,20 @@ class LocalCluster(Cluster):
     Parameters
     ----------
     name : str, optional
-        For people, and to connect by. Default: its id.
+        For people, and to connect by; at most 100 characters. Default: its id.
     n_workers : int, optional
         Worker processes. Default: up to four cores one a core, beyond that fewer with several
         threads.
     threads_per_worker : int, optional
         Tasks that a worker runs at a time. Default: so that all cores are used.
     processes : bool, optional
-        Accepted for Dask's sake, changes nothing. Workers are processes.
-    memory_limit : float or str, optional
+        Accepted, changes nothing: workers are always processes (see ``python_threads``).
+    memory_limit : float or str, default "auto"
         Of one worker: bytes or text such as ``"2 GiB"``; ``"auto"``: its part of the machine;
         0: no limit.
-    host : str
+    host : str, default "127.0.0.1"
         Address to listen on.
-    scheduler_port : int
+    scheduler_port : int, default 0
         0 is a free one.
     local_directory : str, optional
         Where values go that do not fit memory.
@@ -308,24 +351,32 @@ class LocalCluster(Cluster):
         Variables of the workers' environment.
     python : str, optional
         The Python that runs Python tasks. Default: this one.
-    python_threads : bool
+    python_threads : bool, default False
         Run them as threads of one process a worker, instead of in a process each.
     idle_timeout : float or str, optional
-        Time without anything to do after which it ends.
-    worker_saturation : float, optional
+        Seconds without anything to do after which it ends. Default: it does not.
+    worker_saturation : float or str, optional
         Tasks a thread before root tasks wait in the queue; ``float("inf")``: they do not.
+        Default 1.
     allowed_failures : int, optional
-        Deaths of workers that were executing a task which it survives.
+        Deaths of workers that were executing a task which it survives. Default 3.
     journal : str, optional
-        Folder in which the scheduler keeps a journal.
-    insecure : bool
+        Folder in which the scheduler keeps a journal. Default: it keeps none.
+    insecure : bool, default False
         Listen beyond loopback without encryption.
-    silence_logs : object
-        Taken for compatibility: logs are read with `get_logs`.
-    dashboard_address : object
-        Accepted for Dask's sake, changes nothing. The dashboard is at the scheduler's address.
-    asynchronous : bool
+    silence_logs : object, optional
+        Accepted, changes nothing: logs are read with `get_logs`.
+    dashboard_address : object, optional
+        Accepted, changes nothing: the scheduler's own address serves the dashboard.
+    asynchronous : bool, default False
         ``async with LocalCluster(asynchronous=True) as cluster``.
+
+    Raises
+    ------
+    ConfigError
+        An option cannot be used.
+    ClusterError
+        It did not start.
 
     Examples
     --------
@@ -494,7 +545,12 @@ class LocalCluster(Cluster):
         Parameters
         ----------
         timeout : float or str, optional
-            Seconds to end in; then it is killed. Default 10.
+            Seconds for its processes to end in order; then they are killed. Default 10.
+
+        Returns
+        -------
+        None
+            When they have ended.
         """
         if self.ended is None:
             self._closing = "closed by its owner"

@@ -59,7 +59,12 @@ class Future(Generic[T]):
     key : str
         Name of a task or of data on the cluster.
     client : Client, optional
-        Default: the current client.
+        Default: the current client; in a task that of its cluster.
+
+    Raises
+    ------
+    ConfigError
+        No client was given and there is none.
     """
 
     __slots__ = ("__weakref__", "_cid", "_client", "_origin", "key")
@@ -108,11 +113,23 @@ class Future(Generic[T]):
         return self._outcome.nbytes
 
     def done(self) -> bool:
-        """Whether there is nothing to wait for any more, however it ended."""
+        """Whether there is nothing to wait for any more, however it ended.
+
+        Returns
+        -------
+        bool
+            False while it is pending.
+        """
         return self._outcome.status != "pending"
 
     def cancelled(self) -> bool:
-        """Whether it was cancelled."""
+        """Whether it was cancelled.
+
+        Returns
+        -------
+        bool
+            True after a cancellation, and after its release.
+        """
         return self._outcome.status == "cancelled"
 
     def result(self, timeout: float | str | None = None) -> T:
@@ -121,7 +138,7 @@ class Future(Generic[T]):
         Parameters
         ----------
         timeout : float or str, optional
-            Seconds, or text such as ``"2 s"``.
+            Seconds, or text such as ``"2 s"``. Default: no limit.
 
         Returns
         -------
@@ -145,12 +162,17 @@ class Future(Generic[T]):
         Parameters
         ----------
         timeout : float or str, optional
-            Seconds; TimeoutError after that.
+            Seconds, or text such as ``"2 s"``. Default: no limit.
 
         Returns
         -------
         BaseException or None
-            The task's own exception.
+            What `result` would raise; an awaitable of it when the client is asynchronous.
+
+        Raises
+        ------
+        TimeoutError
+            The time was over.
         """
         return self.client._sync(
             self.client._settled([self], timeout), lambda _: self._error(), for_tasks=True
@@ -162,12 +184,17 @@ class Future(Generic[T]):
         Parameters
         ----------
         timeout : float or str, optional
-            Seconds; TimeoutError after that.
+            Seconds, or text such as ``"2 s"``. Default: no limit.
 
         Returns
         -------
         str or None
-            As the worker wrote it.
+            The traceback; an awaitable of it when the client is asynchronous.
+
+        Raises
+        ------
+        TimeoutError
+            The time was over.
         """
         return self.client._sync(
             self.client._settled([self], timeout),
@@ -182,21 +209,30 @@ class Future(Generic[T]):
         return self.client._session.outcomes.error(self.key, outcome)
 
     def cancel(self, reason: str | None = None, msg: str | None = None, force: bool = False) -> Any:
-        """Give it up; with ``force`` also when others want it, and killing it if it runs.
+        """Give it up, with all that depends on it.
 
         Parameters
         ----------
-        reason : str, optional
-            What others are told.
-        msg : str, optional
-            The same, by Dask's other name.
-        force : bool
-            Also when others want it, and kill it if it runs.
+        reason, msg : str, optional
+            What others are told. Default: that its user cancelled it.
+        force : bool, default False
+            Also when others want it, and killing it if it runs.
+
+        Returns
+        -------
+        None
+            An awaitable when the client is asynchronous.
         """
         return self.client.cancel([self], reason=reason, msg=msg, force=force)
 
     def retry(self) -> Any:
-        """Run it again if it failed, with the failed tasks it stands on."""
+        """Run it again if it failed, with the failed tasks it stands on.
+
+        Returns
+        -------
+        None
+            An awaitable when the client is asynchronous.
+        """
         return self.client.retry([self])
 
     def release(self) -> None:
@@ -206,7 +242,7 @@ class Future(Generic[T]):
             self.client._session.release(cid)
 
     def add_done_callback(self, fn: Callable[[Future[T]], object]) -> None:
-        """Call ``fn(future)`` when it has ended, in a thread for such calls.
+        """Call back when it has ended, however it did, in a thread for such calls.
 
         Parameters
         ----------
@@ -266,17 +302,17 @@ class Future(Generic[T]):
 
 
 def futures_of(o: object) -> list[Future]:
-    """Return the futures in a structure of lists, tuples, sets and dicts, in order.
+    """Return the futures in a structure or collection.
 
     Parameters
     ----------
     o : object
-        Any nesting, or a Dask collection.
+        Where to look: in lists, tuples, sets, values of dicts, and graphs of Dask collections.
 
     Returns
     -------
     list of Future
-        Each once.
+        In order, each once.
     """
     found: list[Future] = []
     stack = [o]
@@ -313,14 +349,21 @@ def wait(
     fs : Future, iterable or structure of futures, or Dask collection
         For what to wait. Failed ones count as done and nothing is raised for them.
     timeout : float or str, optional
-        Seconds, or text; TimeoutError after that.
-    return_when : {'ALL_COMPLETED', 'FIRST_COMPLETED'}
+        Seconds, or text such as ``"2 s"``. Default: no limit.
+    return_when : {'ALL_COMPLETED', 'FIRST_COMPLETED'}, default 'ALL_COMPLETED'
         For how many.
 
     Returns
     -------
     DoneAndNotDone
         Two sets of futures; an awaitable of it when the client is asynchronous.
+
+    Raises
+    ------
+    TimeoutError
+        The time was over.
+    ValueError
+        ``return_when`` is another word.
     """
     whole = isinstance(fs, Future | dict) or hasattr(fs, "__dask_graph__")
     futures = futures_of(fs if whole else list(fs))
@@ -346,16 +389,16 @@ class as_completed:
 
     Parameters
     ----------
-    futures : iterable of Future
+    futures : iterable of Future, optional
         With which to begin.
-    loop : object
-        Accepted for Dask's sake, changes nothing.
-    with_results : bool
+    loop : object, optional
+        Accepted, changes nothing.
+    with_results : bool, default False
         Give pairs of future and result.
-    raise_errors : bool
+    raise_errors : bool, default True
         With results: raise the exception of a failed future (else it is the result).
     timeout : float or str, optional
-        Seconds, or text, from now; TimeoutError after that.
+        Seconds, or text, from now; TimeoutError after that. Default: no limit.
     """
 
     def __init__(
@@ -384,7 +427,7 @@ class as_completed:
         Parameters
         ----------
         future : Future
-            Which.
+            One more to hand out.
         """
         self.update([future])
 
@@ -394,7 +437,7 @@ class as_completed:
         Parameters
         ----------
         futures : iterable of Future
-            Which.
+            More to hand out.
         """
         by_client: dict[int, list[Future]] = {}
         for future in futures:
@@ -428,15 +471,33 @@ class as_completed:
             session.outcomes.unwatch(waiter)
 
     def count(self) -> int:
-        """How many have not been handed out yet."""
+        """How many have not been handed out yet.
+
+        Returns
+        -------
+        int
+            A number of futures.
+        """
         return self._count
 
     def is_empty(self) -> bool:
-        """Whether all have been handed out."""
+        """Whether all have been handed out.
+
+        Returns
+        -------
+        bool
+            True when there is nothing left to iterate over.
+        """
         return self._count == 0
 
     def has_ready(self) -> bool:
-        """Whether one can be handed out at once."""
+        """Whether one can be handed out at once.
+
+        Returns
+        -------
+        bool
+            True when one has ended that was not handed out.
+        """
         return not self._ended.empty()
 
     def clear(self) -> None:
@@ -476,7 +537,22 @@ class as_completed:
         return self
 
     def __next__(self) -> Any:
-        """Return the next that has ended, or with results a pair; waits for it."""
+        """Wait for the next that ends, and hand it out.
+
+        Returns
+        -------
+        Future or tuple
+            With ``with_results`` a pair of future and result.
+
+        Raises
+        ------
+        StopIteration
+            All have been handed out.
+        TimeoutError
+            The time was over.
+        Exception
+            With ``with_results`` and ``raise_errors``: the exception of a failed future.
+        """
         if self._count == 0:
             raise StopIteration
         return self._item(self._next_future())
@@ -484,17 +560,22 @@ class as_completed:
     next = __next__
 
     def next_batch(self, block: bool = True) -> list[Any]:
-        """Return all that have ended; with ``block`` wait for the first.
+        """Return all that have ended and were not handed out.
 
         Parameters
         ----------
-        block : bool
+        block : bool, default True
             Wait for the first.
 
         Returns
         -------
         list
-            Futures, or pairs with results.
+            Futures, or pairs of future and result; empty when there are none.
+
+        Raises
+        ------
+        TimeoutError
+            The time was over.
         """
         batch = [next(self)] if block and self._count else []
         while self._count and not self._ended.empty():
@@ -507,7 +588,7 @@ class as_completed:
         Yields
         ------
         list
-            Futures, or pairs with results, of which there is at least one.
+            Futures, or pairs of future and result; never empty.
         """
         while self._count:
             yield self.next_batch()

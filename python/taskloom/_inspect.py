@@ -36,17 +36,17 @@ class Inspection:
     # -------------------------------------------------------------------- where things are
 
     def who_has(self, futures: Any = None) -> dict[str, list[str]]:
-        """Return the addresses of the workers that hold each key (default: all keys).
+        """Return the addresses of the workers that hold each key.
 
         Parameters
         ----------
-        futures : Future, key or structure of them, optional
-            Which. Default: all.
+        futures : Future, key or iterable of them, optional
+            Of which. Default: of all keys.
 
         Returns
         -------
-        dict of list of str
-            Addresses of workers by key.
+        dict of str to list of str
+            Addresses by key, without keys that the cluster does not know.
         """
         return self._request("who-has", {"keys": _keys(futures)})
 
@@ -56,12 +56,12 @@ class Inspection:
         Parameters
         ----------
         workers : str or iterable of str, optional
-            Only these (names or addresses). Default: all.
+            Only these (addresses). Default: all.
 
         Returns
         -------
-        dict of list of str
-            Keys by the worker's address.
+        dict of str to list of str
+            Keys by worker address.
         """
         return self._request("has-what", {}, lambda found: _of_workers(found, workers))
 
@@ -71,12 +71,12 @@ class Inspection:
         Parameters
         ----------
         workers : str or iterable of str, optional
-            Only these (names or addresses). Default: all.
+            Only these (addresses). Default: all.
 
         Returns
         -------
-        dict of list of str
-            Keys by the worker's address.
+        dict of str to list of str
+            Keys by worker address.
         """
         return self._request("processing", {}, lambda found: _of_workers(found, workers))
 
@@ -86,12 +86,12 @@ class Inspection:
         Parameters
         ----------
         workers : str or iterable of str, optional
-            Only these (names or addresses). Default: all.
+            Only these (addresses). Default: all.
 
         Returns
         -------
-        dict of int
-            Threads by the worker's address.
+        dict of str to int
+            Tasks that each runs at a time, by worker address.
         """
 
         def threads(info: dict) -> dict[str, int]:
@@ -106,8 +106,13 @@ class Inspection:
 
         Parameters
         ----------
-        n_workers : int
+        n_workers : int, default -1
             At most so many of the workers; -1: all.
+
+        Returns
+        -------
+        dict
+            Plain data, which a notebook shows as tables.
         """
         from taskloom._html import SchedulerInfo
 
@@ -124,15 +129,15 @@ class Inspection:
 
         Parameters
         ----------
-        keys : object, optional
-            Accepted for Dask's sake, changes nothing.
-        summary : bool
-            Accepted for Dask's sake, changes nothing.
+        keys : iterable of str, optional
+            Accepted, changes nothing: all keys count.
+        summary : bool, default True
+            Accepted, changes nothing.
 
         Returns
         -------
-        dict of int
-            Bytes of results by the worker's address.
+        dict of str to int
+            Bytes by worker address.
         """
         return self._request(
             "scheduler-info",
@@ -148,13 +153,12 @@ class Inspection:
         Parameters
         ----------
         *keys : Future or str
-            The tasks.
+            Of which tasks.
 
         Returns
         -------
         list of dict
-            ``time``, ``where``, ``key``, ``text``, ``start``, ``finish`` and ``stimulus`` of each
-            step.
+            Steps, each with ``time`` (milliseconds since 1970), ``where``, ``key`` and ``text``.
         """
         return self._request("story", {"keys": _keys(list(keys)) or []})
 
@@ -164,12 +168,12 @@ class Inspection:
         Parameters
         ----------
         key : Future or str
-            The task.
+            Which task.
 
         Returns
         -------
         str
-            The cause, and what can be done.
+            The sentences.
         """
         return self._request("explain", {"key": _key(key)})
 
@@ -184,8 +188,14 @@ class Inspection:
             Of which tasks. Default: of all.
         keys : iterable of str, optional
             More of them.
-        timeout : float or str
+        timeout : float or str, default 2
             Seconds to wait for the workers' answers.
+
+        Returns
+        -------
+        list of dict
+            One for each running task: ``worker``, ``name`` (the worker's), ``key``, ``forMs``,
+            ``frames`` and ``note``.
         """
         limit = (seconds(timeout) or 2) * 1000
         both = (
@@ -218,19 +228,24 @@ class Inspection:
             Ten seconds are told apart.
         workers : str or iterable of str, optional
             Only these (names or addresses).
-        merge_workers : bool
+        merge_workers : bool, default True
             Return one tree for all workers instead of one for each, by address.
         filename : str, optional
             Write the flame graph into this HTML file.
-        server : bool
-            Refused: workers themselves run no Python.
-        scheduler : bool
-            Refused: the scheduler runs no Python.
+        server : bool, default False
+            Accepted for Dask's sake: workers run no Python themselves, and True raises ConfigError.
+        scheduler : bool, default False
+            Accepted for Dask's sake: the scheduler runs no Python, and True raises ConfigError.
 
         Returns
         -------
         Profile
             A tree: ``count``, ``description`` and ``children`` of each call.
+
+        Raises
+        ------
+        ConfigError
+            ``server`` or ``scheduler`` was asked for, or a time cannot be read.
 
         Examples
         --------
@@ -257,17 +272,17 @@ class Inspection:
         return self._request("profile", params, read)
 
     def logs(self, n: int = 1000) -> list[dict[str, Any]]:
-        """Return the newest log lines of scheduler, workers and nannies, by ``source``.
+        """Return the newest log lines of scheduler, workers and nannies.
 
         Parameters
         ----------
-        n : int
-            Lines of each process at most.
+        n : int, default 1000
+            At most so many lines of each process.
 
         Returns
         -------
         list of dict
-            ``source`` and ``lines`` of each process.
+            One for each process: its ``source`` and its ``lines``, oldest first.
         """
         return self._request("logs", {"n": n}, lambda found: found["logs"])
 
@@ -276,13 +291,13 @@ class Inspection:
 
         Parameters
         ----------
-        n : int
-            Lines at most.
+        n : int, default 1000
+            At most so many lines.
 
         Returns
         -------
         list of str
-            The newest last.
+            Lines, oldest first.
         """
         return self._request(
             "logs",
@@ -298,21 +313,21 @@ class Inspection:
     def get_worker_logs(
         self, n: int = 1000, workers: Any = None, nanny: bool = False
     ) -> dict[str, list[str]]:
-        """Return the newest log lines by the worker's name.
+        """Return the newest log lines of workers, or of nannies.
 
         Parameters
         ----------
-        n : int
-            Lines of each process at most.
+        n : int, default 1000
+            At most so many lines of each process.
         workers : str or iterable of str, optional
-            Only these (names or addresses). Default: all.
-        nanny : bool
+            Only these (names). Default: all.
+        nanny : bool, default False
             Those of nannies instead.
 
         Returns
         -------
-        dict of list of str
-            By name, the newest last.
+        dict of str to list of str
+            Lines, oldest first, by the name of the worker or nanny.
         """
 
         def of(found: dict) -> dict[str, list[str]]:
@@ -332,12 +347,23 @@ class Inspection:
 
         Parameters
         ----------
-        check : bool
+        check : bool, default False
             Raise VersionMismatchError, with a table, when client and workers differ in what
             matters.
         packages : iterable of str, optional
             More packages to ask for, besides those that values depend on and those that code in
             ``__main__`` has imported.
+
+        Returns
+        -------
+        dict
+            ``client``: versions by package; ``workers``: the same by worker address;
+            ``processes``: what the cluster's processes have told of themselves.
+
+        Raises
+        ------
+        VersionMismatchError
+            With ``check``, when versions differ.
         """
         more = (*used_packages(), *(packages or ()))
 
@@ -356,17 +382,22 @@ class Inspection:
     def dump_cluster_state(self, filename: str = "taskloom-dump") -> str:
         """Write the cluster's state into a file, for ``taskloom dump show FILE``.
 
-        Tables, stories, logs, versions and settings; no values and no token. Returns the path.
+        Tables, stories, logs, versions and settings; no values and no token.
 
         Parameters
         ----------
-        filename : str
-            Path of the file; only its owner may read it.
+        filename : str, default "taskloom-dump"
+            Path of the file, which only its owner may read; one that is there is overwritten.
 
         Returns
         -------
         str
             The path.
+
+        Raises
+        ------
+        OSError
+            The scheduler does not answer, or the file cannot be written.
         """
         path = Path(filename)
 

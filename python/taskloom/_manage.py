@@ -38,14 +38,24 @@ class Management:
     # -------------------------------------------------------------------- workers and values
 
     def wait_for_workers(self, n_workers: int = 1, timeout: float | str | None = None) -> Any:
-        """Wait until at least so many workers run. TimeoutError says how many came.
+        """Wait until at least so many workers run.
 
         Parameters
         ----------
-        n_workers : int
+        n_workers : int, default 1
             How many.
         timeout : float or str, optional
-            Seconds; TimeoutError after that. Default: no limit.
+            Seconds, or text such as ``"2 min"``. Default: no limit.
+
+        Returns
+        -------
+        None
+            An awaitable when the client is asynchronous.
+
+        Raises
+        ------
+        TimeoutError
+            The time was over; the message says how many came.
         """
         limit = seconds(timeout)
         until = None if limit is None else time.monotonic() + limit
@@ -67,16 +77,28 @@ class Management:
         return self._sync(wait())
 
     def replicate(self, futures: Any, n: int | None = None, workers: Any = None) -> Any:
-        """See to it that results lie on ``n`` workers (default: on all), and stay there.
+        """See to it that results lie on several workers, and stay there.
 
         Parameters
         ----------
-        futures : Future or structure of futures
-            Whose results are copied, once they are there.
+        futures : Future, structure of futures, or Dask collection
+            What to copy. Those that are pending are waited for.
         n : int, optional
-            Copies of each. Default: one on each worker.
+            So many copies of each. Default: one on each worker.
         workers : str or iterable of str, optional
-            Only on these (names or addresses). Default: all.
+            Only on these (names, addresses or hosts).
+
+        Returns
+        -------
+        None
+            When the copies are there; an awaitable when the client is asynchronous.
+
+        Raises
+        ------
+        ConfigError
+            No worker runs, or none of these.
+        TimeoutError
+            Copies were missing after two minutes; they are still being made.
         """
         cids = [future._cid for future in futures_of(futures)]
 
@@ -88,19 +110,24 @@ class Management:
         return self._sync(copy(), for_tasks=True)
 
     def rebalance(self, futures: Any = None, workers: Any = None) -> Any:
-        """Even out the memory of workers by moving results; how many were moved.
+        """Even out the memory of workers by moving results.
 
         Parameters
         ----------
-        futures : Future or structure of futures, optional
-            Whose results may be moved. Default: all.
+        futures : Future, structure of futures, or Dask collection, optional
+            What may be moved. Those that are pending are waited for. Default: all results.
         workers : str or iterable of str, optional
-            Only among these (names or addresses). Default: all.
+            Only between these (names, addresses or hosts).
 
         Returns
         -------
         int
-            How many results were moved.
+            How many were moved; an awaitable of it when the client is asynchronous.
+
+        Raises
+        ------
+        TimeoutError
+            Not all were moved within two minutes.
         """
         cids = None if futures is None else [future._cid for future in futures_of(futures)]
 
@@ -126,19 +153,25 @@ class Management:
         ----------
         workers : str or iterable of str, optional
             Names, addresses or hosts. Default: those whose memory is not needed, or the best ``n``.
-        close_workers : bool
+        close_workers : bool, default True
             End their processes.
         n : int, optional
-            How many, when none are named.
-        force : bool
+            Without ``workers``: so many.
+        force : bool, default False
             Close them even if values are lost.
         timeout : float or str, optional
-            Time for running tasks to end; then they are given to others. Default 30 s.
+            Seconds for running tasks to end; then they are given to others. Default 30 s.
 
         Returns
         -------
         list of dict
-            A worker each, and what became of it.
+            One for each worker: ``name``, ``address``, ``outcome`` (``closed``, ``kept`` or
+            ``gone``), ``lost`` (values that were lost with it) and ``reason``.
+
+        Raises
+        ------
+        ConfigError
+            No worker has one of the names.
         """
         limit = seconds(timeout)
         params = {
@@ -156,9 +189,21 @@ class Management:
         Parameters
         ----------
         timeout : float or str, optional
-            Seconds for the workers to be back; TimeoutError after that. Default 120.
-        wait_for_workers : bool
-            Return when as many workers run as before.
+            Seconds for workers to be back. Default 120.
+        wait_for_workers : bool, default True
+            Return when they are back.
+
+        Returns
+        -------
+        None
+            An awaitable when the client is asynchronous.
+
+        Raises
+        ------
+        TimeoutError
+            One was not back in time.
+        TaskloomError
+            The cluster has no nanny that starts workers.
         """
         limit = seconds(timeout) or 120
 
@@ -185,13 +230,22 @@ class Management:
             Names or addresses.
         timeout : float or str, optional
             Seconds for them to be back. Default 120.
-        raise_for_error : bool
+        raise_for_error : bool, default True
             Raise TimeoutError when one is not back in time.
 
         Returns
         -------
         dict of str
             By what was given: ``OK`` or ``timed out``.
+
+        Raises
+        ------
+        ConfigError
+            No worker has one of the names.
+        TimeoutError
+            With ``raise_for_error``: one was not back in time.
+        TaskloomError
+            The cluster has no nanny that starts workers.
         """
         limit = seconds(timeout) or 120
         wanted = worker_names(workers) or []
@@ -283,23 +337,32 @@ class Management:
         ----------
         function : callable
             What to run.
-        *args : object
-            Its arguments.
+        *args
+            Positional arguments of the function.
         workers : str or iterable of str, optional
             Only on these (names or addresses).
-        wait : bool
-            Accepted for Dask's sake, changes nothing. It is waited for.
-        nanny : bool
-            Accepted for Dask's sake, changes nothing. It runs on workers.
-        on_error : {'raise', 'return', 'ignore'}
+        wait : bool, default True
+            Accepted, changes nothing: results are always waited for.
+        nanny : bool, default False
+            Accepted, changes nothing: functions run on workers, never in nannies.
+        on_error : {'raise', 'return', 'ignore'}, default 'raise'
             What to do when it raises somewhere.
         **kwargs
-            Its named arguments.
+            Keyword arguments of the function.
 
         Returns
         -------
-        dict of object
-            Results, or with ``return`` exceptions, by the worker's address.
+        dict of str
+            What it returned, by worker address; with ``return`` exceptions in their places.
+
+        Raises
+        ------
+        Exception
+            With ``raise``: what the function raised.
+        ValueError
+            ``on_error`` is another word.
+        SerializationError
+            The arguments cannot be shipped.
         """
         if on_error not in ("raise", "return", "ignore"):
             raise ValueError(f"on_error is raise, return or ignore, not {on_error!r}.")
@@ -315,15 +378,22 @@ class Management:
         ----------
         function : callable
             What to run.
-        *args : object
-            Its arguments.
+        *args
+            Positional arguments of the function.
         **kwargs
-            Its named arguments.
+            Keyword arguments of the function.
 
         Returns
         -------
         object
-            What it returns.
+            What it returned; an awaitable of it when the client is asynchronous.
+
+        Raises
+        ------
+        Exception
+            What the function raised.
+        ClusterError
+            Its process ended before the function did.
         """
         from taskloom._beside import run_beside
 
@@ -395,9 +465,21 @@ class Management:
         Parameters
         ----------
         filename : str or path
-            The file, at most 48 MB packed with a function.
-        load : bool
-            Accepted for Dask's sake, changes nothing. Modules are found when they are imported.
+            A file of at most 32 MiB.
+        load : bool, default True
+            Accepted, changes nothing: modules are imported by the functions that need them.
+
+        Returns
+        -------
+        None
+            An awaitable when the client is asynchronous.
+
+        Raises
+        ------
+        ConfigError
+            The file is too large.
+        OSError
+            It cannot be read.
         """
         from taskloom._uploads import read_upload
 
@@ -416,19 +498,31 @@ class Management:
     ) -> Any:
         """Keep futures on the cluster under a name, until `unpublish_dataset`.
 
-        ``publish_dataset(data, name="x")`` or ``publish_dataset(x=data)``; ``data`` is a future,
-        or a structure or Dask collection that holds futures.
+        ``publish_dataset(data, name="x")`` or ``publish_dataset(x=data)``.
 
         Parameters
         ----------
-        *args : object
-            The dataset, when ``name`` is given.
+        *args
+            With ``name``: the one thing to publish, a future, or a structure or Dask collection
+            that holds futures.
         name : str, optional
             What it is called.
-        override : bool
-            Replace one of the same name, which is an error otherwise.
+        override : bool, default False
+            Replace what has the name already.
         **kwargs
-            Datasets by their names.
+            Things to publish, by their names.
+
+        Returns
+        -------
+        None
+            An awaitable when the client is asynchronous.
+
+        Raises
+        ------
+        ConfigError
+            It has no name, the name is taken, or a future was released or cancelled.
+        SerializationError
+            The structure cannot be shipped, or is too large beside its futures.
         """
         if args and (name is None or len(args) > 1):
             raise ConfigError('Name it: publish_dataset(data, name="x").')
@@ -448,14 +542,19 @@ class Management:
         Parameters
         ----------
         name : str
-            As it was published.
+            What it is called.
         default : object, optional
-            Instead of an error when there is no such dataset.
+            Returned when nothing is published under the name. Default: ConfigError is raised.
 
         Returns
         -------
         object
-            What was published, with this client's own futures in it.
+            The future, structure or collection; an awaitable of it when the client is asynchronous.
+
+        Raises
+        ------
+        ConfigError
+            Nothing is published under the name, or only TypeScript can read it.
         """
 
         def read(answer: dict) -> Any:
@@ -473,7 +572,13 @@ class Management:
         return self._sync(ask(), lambda found: default if found is None else read(found))
 
     def list_datasets(self) -> list[str]:
-        """Return the names of all published datasets."""
+        """Return the names of all published datasets.
+
+        Returns
+        -------
+        list of str
+            Names in order.
+        """
         return self._request("list-datasets", {})
 
     def unpublish_dataset(self, name: str) -> Any:
@@ -482,7 +587,17 @@ class Management:
         Parameters
         ----------
         name : str
-            As it was published.
+            What it is called.
+
+        Returns
+        -------
+        None
+            An awaitable when the client is asynchronous.
+
+        Raises
+        ------
+        ConfigError
+            Nothing is published under the name.
         """
         return self._request("unpublish-dataset", {"name": str(name)})
 
@@ -494,26 +609,40 @@ class Management:
         Parameters
         ----------
         n : int
-            How many.
+            Workers: from 0 to 10000.
+
+        Returns
+        -------
+        None
+            An awaitable when the client is asynchronous.
+
+        Raises
+        ------
+        ConfigError
+            It is no such number.
+        TaskloomError
+            The cluster has no nanny that starts workers.
         """
         return self._request("scale", {"workers": n})
 
     def get_executor(self, **kwargs: Any) -> Any:
         """Return a `concurrent.futures.Executor` that submits here.
 
-        Options are those of `submit`: pure, workers, resources, allow_other_workers, retries,
-        priority.
-
         Parameters
         ----------
         **kwargs
-            Options of `submit` for all its tasks: pure, workers, resources, allow_other_workers,
-            retries, priority.
+            Options of `submit` for all calls: pure, workers, resources, allow_other_workers,
+            retries, priority, fifo_timeout.
 
         Returns
         -------
         concurrent.futures.Executor
-            It submits to this client.
+            Runs calls on the cluster.
+
+        Raises
+        ------
+        ConfigError
+            Another option was given.
         """
         from taskloom._pool import ClientExecutor
 
@@ -525,7 +654,7 @@ class Management:
         Parameters
         ----------
         scheduler_file : str or path
-            Where.
+            Path of the file; one that is there is overwritten.
         """
         session = self._session
         path = Path(scheduler_file)

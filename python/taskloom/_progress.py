@@ -305,16 +305,16 @@ def progress(
         Which.
     notebook : bool, optional
         Draw in the notebook or on the terminal. Default: where the code runs.
-    multi : bool
-        Accepted for Dask's sake, changes nothing. There is a row for each function.
-    complete : bool
-        Accepted for Dask's sake, changes nothing. All tasks are counted.
+    multi : bool, default True
+        Accepted, changes nothing: each function has a bar of its own (see ``group_by``).
+    complete : bool, default True
+        Accepted, changes nothing: bars always show what has ended, too.
     group_by : callable, optional
         Name of a row, from a future. Default: the function's name.
-    interval : float
+    interval : float, default 0.2
         Seconds between updates, at least 0.2.
     **kwargs
-        Accepted for Dask's sake, changes nothing.
+        Accepted, change nothing.
 
     Returns
     -------

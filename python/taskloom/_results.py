@@ -69,17 +69,27 @@ class Results:
         ----------
         futures : Future or nested lists, tuples, sets and dicts of futures
             Of what. Iterators are read to a list.
-        errors : {'raise', 'skip'}
+        errors : {'raise', 'skip'}, default 'raise'
             ``skip`` leaves failed ones out.
         direct : bool, optional
-            Accepted for Dask's sake, changes nothing. Results always come straight from workers.
+            Accepted, changes nothing: values always come straight from their workers.
         asynchronous : bool, optional
-            Accepted for Dask's sake, changes nothing. A client is asynchronous or not.
+            Accepted, changes nothing: the client's own ``asynchronous`` holds.
 
         Returns
         -------
         object
-            The same structure with results in place of futures.
+            The same structure with results in place of futures; an awaitable of it when the client
+            is asynchronous.
+
+        Raises
+        ------
+        Exception
+            With ``raise``: the own exception of a task that failed.
+        CancelledError
+            With ``raise``: a future was cancelled, or its cluster is gone.
+        ValueError
+            ``errors`` is another word.
         """
         if errors not in ("raise", "skip"):
             raise ValueError(f"errors is raise or skip, not {errors!r}.")
@@ -113,25 +123,31 @@ class Results:
         Parameters
         ----------
         data : object
-            One value; or a list, tuple, set or dict of values.
+            One value; or a list, tuple, set or dict of values. Keys of a dict name the values.
         workers : str or iterable of str, optional
             Only on these.
-        broadcast : bool
+        broadcast : bool, default False
             Every worker gets a copy, passed on from worker to worker.
         direct : bool, optional
-            Accepted for Dask's sake, changes nothing. Values always go straight to workers.
-        hash : bool
-            Accepted for Dask's sake, changes nothing. Each call makes new keys.
+            Accepted, changes nothing: values always go straight to workers.
+        hash : bool, default True
+            Accepted, changes nothing: equal values are not told apart from others.
         timeout : float or str, optional
-            Accepted for Dask's sake, changes nothing. Without a worker that may take them it is an
-            error at once.
+            Accepted, changes nothing.
         asynchronous : bool, optional
-            Accepted for Dask's sake, changes nothing. A client is asynchronous or not.
+            Accepted, changes nothing: the client's own ``asynchronous`` holds.
 
         Returns
         -------
         Future or the same collection of futures
-            At once on their workers.
+            When the values lie on workers; an awaitable when the client is asynchronous.
+
+        Raises
+        ------
+        ConfigError
+            No worker runs, or none of these.
+        SerializationError
+            A value cannot be shipped.
         """
         from taskloom._scatter import scatter
 
@@ -155,11 +171,21 @@ class Results:
             Tasks that this client has no future for are named by their keys, and then need
             ``force``, for somebody else wants them.
         asynchronous : bool, optional
-            Accepted for Dask's sake, changes nothing. A client is asynchronous or not.
-        force : bool
+            Accepted, changes nothing: the client's own ``asynchronous`` holds.
+        force : bool, default False
             Others' too, and running tasks are killed.
         reason, msg : str, optional
-            What others are told.
+            What others are told. Default: that its user cancelled it.
+
+        Returns
+        -------
+        None
+            An awaitable when the client is asynchronous.
+
+        Raises
+        ------
+        CommClosedError
+            The client is not connected any more.
         """
         keys = [one for one in _leaves(futures) if isinstance(one, str)]
         cids = [future._cid for future in futures_of(futures) if future._cid > 0]
@@ -185,10 +211,20 @@ class Results:
 
         Parameters
         ----------
-        futures : Future or structure of futures
-            Which.
+        futures : Future, structure of futures, or Dask collection
+            Which. Those that have not failed stay as they are.
         asynchronous : bool, optional
-            Accepted for Dask's sake, changes nothing. A client is asynchronous or not.
+            Accepted, changes nothing: the client's own ``asynchronous`` holds.
+
+        Returns
+        -------
+        None
+            An awaitable when the client is asynchronous.
+
+        Raises
+        ------
+        CommClosedError
+            The client is not connected any more.
         """
         cids = [future._cid for future in futures_of(futures) if future._cid > 0]
 

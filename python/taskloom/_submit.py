@@ -61,8 +61,8 @@ class Submission:
         ----------
         func : callable
             A coroutine function runs on a loop of the executor.
-        *args : object
-            Its arguments.
+        *args
+            Positional arguments of the function.
         key : str, optional
             Name of the task. Default: the function's name and a number.
         workers : str or iterable of str, optional
@@ -70,26 +70,37 @@ class Submission:
         resources : dict, optional
             Amounts of worker resources that it holds while it runs.
         retries : int, optional
-            How often it is tried again when it raises.
-        priority : float
+            How often it is tried again when it raises. Default 0.
+        priority : float, default 0
             Larger runs first.
-        fifo_timeout : float or str
-            Time within which submissions count as one for the order of execution.
-        allow_other_workers : bool
+        fifo_timeout : float or str, default "100 ms"
+            Seconds within which submissions count as one for the order of execution.
+        allow_other_workers : bool, default False
             Take ``workers`` as a wish.
-        actor : bool
-            Refused: there are no actors.
-        pure : bool
+        actor : bool, default False
+            Accepted for Dask's sake: there are no actors, and True raises ConfigError.
+        pure : bool, default False
             The same function with the same arguments is the same task.
         task_timeout : float or str, optional
-            Time after which it is killed.
+            Seconds of running after which it is killed. Default: no limit.
         **kwargs
-            Its named arguments.
+            Keyword arguments of the function.
 
         Returns
         -------
         Future
-            Of its result.
+            At once; the task runs meanwhile.
+
+        Raises
+        ------
+        ConfigError
+            An option cannot be used, or a future among the arguments is another client's.
+        CancelledError
+            A future among the arguments was cancelled, or its cluster is gone.
+        SerializationError
+            The function or an argument cannot be shipped.
+        CommClosedError
+            The client is not connected any more.
         """
         no_actors(actor)
         session = self._session
@@ -141,34 +152,46 @@ class Submission:
         *iterables : iterable
             Its arguments, until the shortest ends. Futures become dependencies.
         key : str or iterable of str, optional
-            What names of tasks begin with, or all names.
+            What names of tasks begin with, or all names. Default: the function's name and a number.
         workers : str or iterable of str, optional
             Only on these (names, addresses or hosts).
         retries : int, optional
-            How often a task is tried again when it raises.
+            How often a task is tried again when it raises. Default 0.
         resources : dict, optional
             Amounts of worker resources that each task holds while it runs.
-        priority : float
+        priority : float, default 0
             Larger runs first.
-        allow_other_workers : bool
+        allow_other_workers : bool, default False
             Take ``workers`` as a wish.
-        fifo_timeout : float or str
-            Time within which submissions count as one for the order of execution.
-        actor : bool
-            Refused: there are no actors.
-        pure : bool
+        fifo_timeout : float or str, default "100 ms"
+            Seconds within which submissions count as one for the order of execution.
+        actor : bool, default False
+            Accepted for Dask's sake: there are no actors, and True raises ConfigError.
+        pure : bool, default False
             The same function with the same arguments is the same task.
         batch_size : int, optional
-            Taken for compatibility; a map is one message however long it is.
+            Accepted, changes nothing: a map is one message however long it is.
         task_timeout : float or str, optional
-            Time after which a task is killed.
+            Seconds of running after which a task is killed. Default: no limit.
         **kwargs
-            The same for all calls, sent once. The other options are those of `submit`.
+            Keyword arguments of the function: the same for all calls, sent once.
 
         Returns
         -------
         list of Future
             In the order of the items.
+
+        Raises
+        ------
+        ConfigError
+            An option cannot be used, there are not as many keys as calls, or a future among the
+            arguments is another client's.
+        CancelledError
+            A future among the arguments was cancelled, or its cluster is gone.
+        SerializationError
+            The function or an argument cannot be shipped.
+        CommClosedError
+            The client is not connected any more.
         """
         no_actors(actor)
         session = self._session

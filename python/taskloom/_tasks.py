@@ -39,14 +39,24 @@ def get_client(
     address : str, optional
         Connect there instead, unless that is where the client is connected already.
     timeout : float or str, optional
-        Seconds to connect in. Default in a task: 60, for a scheduler that is started again.
-    resolve_address : bool
-        Accepted for Dask's sake, changes nothing.
+        Seconds to connect in. Default in a task: 60, for a scheduler that is started again;
+        elsewhere 10.
+    resolve_address : bool, default True
+        Accepted, changes nothing.
 
     Returns
     -------
     Client
-        Open.
+        In a task all tasks of the process share it.
+
+    Raises
+    ------
+    ConfigError
+        There is no client, outside of tasks and without an address.
+    CommClosedError
+        Nothing answers at the address.
+    TimeoutError
+        The scheduler did not answer in time.
     """
     from taskloom._client import Client
 
@@ -87,7 +97,18 @@ def _connect(context: ExecutorContext, limit: float | None) -> Client:
 
 
 def get_worker() -> TaskWorker:
-    """In a task: return the worker that runs it."""
+    """In a task: return the worker that runs it.
+
+    Returns
+    -------
+    TaskWorker
+        Its ``name``, ``address``, ``nthreads`` and ``memory_limit`` (bytes; 0: no limit).
+
+    Raises
+    ------
+    ConfigError
+        The code runs in no task.
+    """
     context = executor_context()
     if context is None:
         raise ConfigError("get_worker() works in a task only.")
@@ -102,12 +123,24 @@ def _running(what: str) -> TaskContext:
 
 
 def secede() -> None:
-    """In a task: leave its slot to other tasks and go on beside them."""
+    """In a task: leave its slot to other tasks and go on beside them.
+
+    Raises
+    ------
+    ConfigError
+        The thread runs no task.
+    """
     _running("secede").secede()
 
 
 def rejoin() -> None:
-    """In a task that has seceded: wait until it has a slot again."""
+    """In a task that has seceded: wait until it has a slot again.
+
+    Raises
+    ------
+    ConfigError
+        The thread runs no task.
+    """
     _running("rejoin").rejoin()
 
 
@@ -120,14 +153,19 @@ def worker_client(
     Parameters
     ----------
     timeout : float or str, optional
-        Seconds to connect in.
-    separate_thread : bool
+        Seconds to connect in. Default: 60.
+    separate_thread : bool, default True
         Leave the slot to other tasks within the block.
 
     Yields
     ------
     Client
-        Of the task's cluster.
+        That of `get_client`.
+
+    Raises
+    ------
+    ConfigError
+        There is no client, outside of tasks.
     """
     client = get_client(timeout=timeout)
     if separate_thread and current_task() is not None:

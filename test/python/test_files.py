@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import mmap
 import os
+import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -167,6 +171,109 @@ def test_a_client_that_is_killed_over_a_scatter_leaves_nothing(cluster):
     child = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=60)
     assert child.returncode == -signal.SIGKILL
     until(lambda: not folders([int(child.stdout)]))
+
+
+@pytest.fixture
+def kept():
+    folder = Path(tempfile.mkdtemp(prefix="taskloom-test-", dir=_files.SHARED_MEMORY))
+    made = _files.Kept(str(folder), 8 * MB)
+    yield made, folder
+    made.clear()
+    shutil.rmtree(folder)
+
+
+def written(kept, fill, nbytes=2 * MB):
+    """Write a frame; its name and the file's number."""
+    made, folder = kept
+    path = _files.write_file(bytes([fill]) * nbytes, str(folder), "frame-", made)
+    return path, Path(path).stat().st_ino
+
+
+def test_a_file_is_written_again_when_nobody_has_it(kept):
+    path, number = written(kept, 1)
+    Path(path).unlink()
+    again, same = written(kept, 2)
+    assert same == number and again != path
+    assert Path(again).read_bytes() == b"\x02" * 2 * MB
+    Path(again).unlink()
+    # Of one that is larger, the rest is cut off; one that is much larger is left alone.
+    shorter, same = written(kept, 3, MB + 5)
+    assert same == number and Path(shorter).read_bytes() == b"\x03" * (MB + 5)
+    Path(shorter).unlink()
+    assert written(kept, 4, 1000)[1] != number
+
+
+@pytest.mark.parametrize("holder", ["a name", "another name", "a mapping", "a view of a mapping"])
+def test_a_file_is_not_written_again_while_somebody_has_it(kept, holder):
+    path, number = written(kept, 1)
+    if holder == "another name":
+        os.link(path, f"{path}-too")
+    if "mapping" in holder:
+        held = _files.map_file(path)
+        if holder == "a view of a mapping":
+            held = np.frombuffer(held, dtype="u1")[5:].reshape(-1, 1)
+        assert bytes(held[:3]) == b"\x01" * 3
+    if holder != "a name":
+        Path(path).unlink()
+    assert written(kept, 2)[1] != number
+    if "mapping" in holder:
+        assert bytes(held[-3:]) == b"\x01" * 3
+        del held
+        gc.collect()
+        assert written(kept, 3)[1] == number
+
+
+def test_a_name_that_is_gone_is_not_mapped(kept):
+    path, _ = written(kept, 1)
+    Path(path).unlink()
+    with pytest.raises(OSError):
+        _files.map_file(path)
+
+
+def test_no_more_is_kept_than_may_be_and_not_for_long(kept, monkeypatch):
+    made, folder = kept
+    for fill in range(8):
+        path, _ = written(kept, fill)
+        if fill % 2:
+            Path(path).unlink()
+    assert sum(path.stat().st_size for path in folder.glob("kept-*")) <= 8 * MB
+    monkeypatch.setattr(_files, "_KEPT_S", -1.0)
+    made._sweep()
+    assert all(path.stat().st_nlink == 2 for path in folder.glob("kept-*"))
+
+
+def filled(n, megabytes):
+    return np.full(megabytes * MB // 8, n, dtype="i8")
+
+
+def checked(array, n, wait):
+    time.sleep(wait)
+    assert int(array.min()) == int(array.max()) == n
+    return n
+
+
+def test_values_stay_what_they_are_while_files_are_written_again(cluster):
+    rng = random.Random(7)
+    with Client(cluster) as client:
+        client.wait_for_workers(2)
+        workers = list(client.scheduler_info()["workers"])
+        held = []
+        running = []
+        for n in range(150):
+            size = rng.choice([1, 2, 2, 3, 8])
+            made = client.submit(filled, n, size, workers=[workers[n % 2]])
+            other = [workers[(n + rng.randrange(2)) % 2]]
+            running.append(client.submit(checked, made, n, rng.random() / 50, workers=other))
+            if n % 5 == 0:
+                # Views of files in this process outlive their futures.
+                held.append((n, client.gather(made)))
+            if len(held) > 6:
+                held.pop(rng.randrange(len(held)))
+            for number, array in held:
+                assert int(array.min()) == int(array.max()) == number
+        assert client.gather(running) == list(range(150))
+        for number, array in held:
+            assert int(array.min()) == int(array.max()) == number
 
 
 SMALL_SHM = """

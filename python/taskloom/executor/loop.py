@@ -70,7 +70,7 @@ class Executor:
         self._memory_limit: int = setup["memoryLimit"]
         self._keeps: bool = setup["keepsLive"]
         self._values = Values(setup["liveBytes"])
-        self._outbox = Outbox(setup["folders"])
+        self._outbox = Outbox(setup["folders"], setup["keepBytes"])
         self._blobs: dict[int, tuple[str, bytes]] = {}
         self._functions: dict[int, Any] = {}
         self._queue: deque[Task] = deque()
@@ -122,6 +122,7 @@ class Executor:
             self._fetch(head["id"], head["tid"], head["drop"])
         elif op == "collect-garbage":
             self._values.clear()
+            self._outbox.clear()
             gc.collect()
         elif op == "stacks":
             self._link.send({"op": "stacks", "id": head["id"], "stacks": self._stacks()})
@@ -488,6 +489,7 @@ class Executor:
         self._link.abandon()
         self._cells = bytearray(len(self._cells))
         self._results.forked()
+        self._outbox.forked()
         self._loop_lock = threading.Lock()
         sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
         context.provide_executor(None)

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from taskloom._files import FILE_BYTES, map_file, write_file
+from taskloom._files import FILE_BYTES, SHARED_MEMORY, Kept, map_file, write_file
 from taskloom.serialize import deserialize, serialize
 
 _FEW = 100
@@ -152,10 +152,15 @@ class Outbox:
     ----------
     folders : sequence of str
         Where: the first that has room is taken. Without any, all go through the link.
+    keep_bytes : int
+        Bytes of files in memory that may be kept to be written again.
     """
 
-    def __init__(self, folders: Sequence[str]) -> None:
-        self._folders = folders
+    def __init__(self, folders: Sequence[str], keep_bytes: int) -> None:
+        self._places = [
+            (folder, Kept(folder, keep_bytes) if folder.startswith(SHARED_MEMORY) else None)
+            for folder in folders
+        ]
 
     def put(self, frames: Sequence[Any]) -> tuple[list[Any], list[Any]]:
         """Give the frames to send, and for each of all frames its file or None."""
@@ -164,14 +169,26 @@ class Outbox:
         for frame in frames:
             path = None
             if _nbytes(frame) >= FILE_BYTES:
-                for folder in self._folders:
-                    path = write_file(frame, folder, f"frame-{os.getpid()}-")
+                for folder, kept in self._places:
+                    path = write_file(frame, folder, f"frame-{os.getpid()}-", kept)
                     if path is not None:
                         break
             files.append(path)
             if path is None:
                 sent.append(frame)
         return sent, files
+
+    def clear(self) -> None:
+        """Memory is short: no files are kept."""
+        for _, kept in self._places:
+            if kept is not None:
+                kept.clear()
+
+    def forked(self) -> None:
+        """In a fork: files are the parent's."""
+        for _, kept in self._places:
+            if kept is not None:
+                kept.forked()
 
 
 def _nbytes(frame: Any) -> int:

@@ -11,6 +11,10 @@ import type { Failure, ThreadSetup } from './messages.ts';
 import { noPython } from './languages.ts';
 import type { ThreadStack } from './stacks.ts';
 
+/** Part of the memory limit, or bytes without one, that files may take which nobody has now. */
+const KEEP_SHARE = 0.05;
+const KEEP_BYTES = 256 * 2 ** 20;
+
 /** Whether its Python has come up: versions of it and of packages that values depend on, or why not. */
 export type PythonStart = { packages: Record<string, string> } | { reason: string };
 
@@ -67,6 +71,8 @@ export class PythonProcesses implements PythonOwner {
         root,
         memoryLimit,
         liveBytes: Math.floor(liveBytes),
+        keepBytes:
+          memoryLimit === 0 ? KEEP_BYTES : Math.floor((KEEP_SHARE * memoryLimit) / nthreads),
         keepsLive: store.putLive !== undefined
       },
       owner: this

@@ -16,6 +16,8 @@ export interface PythonSetup {
   memoryLimit: number;
   /** Bytes of copies of values that it may keep. */
   liveBytes: number;
+  /** Bytes of files in memory that it may keep, to write them again. */
+  keepBytes: number;
   /** Results may stay live in it. */
   keepsLive: boolean;
   /** Folders for frames, the first that has room is taken; at least one. */

@@ -477,7 +477,7 @@ export class PythonExecutor implements Executor, LiveHolder {
     this.link.destroy();
     rmSync(this.cells, { force: true });
     // Files that it has not come to map, or has not told of.
-    const own = [this.inputs, `frame-${this.pid}-`];
+    const own = [this.inputs, `frame-${this.pid}-`, `kept-${this.pid}-`];
     for (const folder of this.options.setup.folders) {
       try {
         for (const name of readdirSync(folder)) {

@@ -52,6 +52,8 @@ export class FiledValue implements StoredValue {
   readonly nbytes: number;
   type: string;
   readonly parts: readonly Frame[];
+  private readers = 0;
+  private discarded = false;
 
   constructor(family: Family, parts: readonly Frame[], type = '') {
     this.family = family;
@@ -80,8 +82,20 @@ export class FiledValue implements StoredValue {
     });
   }
 
-  /** Its bytes. Files are opened at once, so that it may be let go of meanwhile. */
+  /**
+   * Its bytes. It may be let go of meanwhile: its names stay until they have been read, as files
+   * without a name are written again.
+   */
   async read(): Promise<Uint8Array[]> {
+    this.readers++;
+    try {
+      return await this.readParts();
+    } finally {
+      if (--this.readers === 0 && this.discarded) this.discard();
+    }
+  }
+
+  private async readParts(): Promise<Uint8Array[]> {
     const opened = this.parts.map(part => (isHere(part) ? -1 : openSync(part.path, 'r')));
     try {
       const coming = this.parts.map((part, i) =>
@@ -120,6 +134,8 @@ export class FiledValue implements StoredValue {
 
   /** The store has let go of it. */
   discard(): void {
+    this.discarded = true;
+    if (this.readers > 0) return;
     for (const part of this.parts) if (!isHere(part)) rmSync(part.path, { force: true });
   }
 }

@@ -48,9 +48,6 @@ LATER = {
         "register_worker_callbacks": "plugins of workers",
         "unregister_worker_plugin": "plugins of workers",
     },
-    "LocalCluster": {
-        "scale_down": "by name; `client.retire_workers` does that",
-    },
 }
 
 NOT = {
@@ -114,7 +111,6 @@ NOT = {
 }
 
 
-_ACTORS = {"actors": "there are none"}
 WITHOUT = {
     "distributed.Client": {
         "connection_limit": "links are few and stay",
@@ -140,24 +136,14 @@ WITHOUT = {
         "worker_dashboard_address": "workers have none of their own",
         "worker_services": "none",
     },
-    "distributed.futures_of": {"client": "a future knows its client"},
-    "Client.compute": _ACTORS,
     "Client.dump_cluster_state": {
         "exclude": "no values are in it",
         "format": "one, `taskloom dump show` reads it",
         "write_from_scheduler": "it is written here",
     },
-    "Client.get": {
-        **_ACTORS,
-        "asynchronous": "as the client is",
-        "direct": "values always go straight",
-    },
-    "Client.map": _ACTORS,
-    "Client.persist": _ACTORS,
     "Client.profile": {"plot": "`filename`, and what a notebook shows"},
     "Client.replicate": {"branching_factor": "copies spread as a tree by themselves"},
     "Client.story": {"on_error": "a worker that does not answer is left out"},
-    "Client.submit": _ACTORS,
     "LocalCluster.adapt": {"Adaptive": "the scheduler decides"},
 }
 """Parameters of theirs that ours lack, by function, and why."""
@@ -176,8 +162,18 @@ def parameters(function: object) -> dict[str, inspect.Parameter]:
     }
 
 
+def places(some: dict[str, inspect.Parameter], others: dict[str, inspect.Parameter]) -> list[str]:
+    """Return in order the parameters that both take by position."""
+    by_place = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    return [
+        name
+        for name, one in some.items()
+        if one.kind == by_place and name in others and others[name].kind == by_place
+    ]
+
+
 def compare_parameters() -> None:
-    """Exit when a parameter of theirs is neither ours nor explained."""
+    """Exit when a parameter of theirs is neither ours nor explained, or in another place."""
     import distributed
 
     import taskloom
@@ -191,20 +187,24 @@ def compare_parameters() -> None:
             raised = isinstance(one, type) and issubclass(one, BaseException)
             if not hasattr(ours_of, name) or name == "Future" or raised:
                 continue
-            known = parameters(getattr(ours_of, name)).keys()
-            known |= WITHOUT.get(f"{group}.{name}", {}).keys()
-            lacking = parameters(one).keys() - known - {"self"}
-            if lacking:
+            called, known = f"{group}.{name}", parameters(getattr(ours_of, name))
+            lacking = parameters(one).keys() - known.keys() - {"self"}
+            explained = WITHOUT.get(called, {}).keys()
+            if lacking != explained:
                 raise SystemExit(
-                    f"{group}.{name} lacks {sorted(lacking)}, and WITHOUT says not why."
+                    f"{called} lacks {sorted(lacking)}; WITHOUT has {sorted(explained)}."
                 )
+            if places(known, parameters(one)) != places(parameters(one), known):
+                raise SystemExit(f"{called} takes parameters in another order.")
 
 
 def without(group: str, name: str, owner: object) -> str:
     """Return which parameters of theirs are not ours, and why."""
     said = WITHOUT.get(f"{group}.{name}", {})
-    known = parameters(getattr(owner, name, None))
-    found = [f"`{one}` ({why})" for one, why in sorted(said.items()) if one not in known]
+    there = sorted(said.keys() & parameters(getattr(owner, name, None)).keys())
+    if there:
+        raise SystemExit(f"{group}.{name} takes {there}, which WITHOUT says it does not.")
+    found = [f"`{one}` ({why})" for one, why in sorted(said.items())]
     return f"without {', '.join(found)}" if found else ""
 
 

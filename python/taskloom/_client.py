@@ -22,7 +22,7 @@ from taskloom._manage import Management
 from taskloom._results import Results
 from taskloom._session import Session
 from taskloom._settings import seconds
-from taskloom._submit import Submission
+from taskloom._submit import Submission, no_actors
 
 Message = dict[str, Any]
 
@@ -48,7 +48,7 @@ class Client(Submission, Results, Inspection, Management):
     scheduler_file : str or path, optional
         A connection file instead of an address.
     security : object, optional
-        Accepted, changes nothing: the token lets clients in.
+        Refused: links are not encrypted.
     asynchronous : bool, default False
         Calls give awaitables: ``client = await Client(asynchronous=True)``.
     name : str, optional
@@ -102,6 +102,11 @@ class Client(Submission, Results, Inspection, Management):
         on_warning: Callable[[Message], None] | None = None,
         **kwargs: Any,
     ) -> None:
+        if security:
+            raise ConfigError(
+                "Links are not encrypted: leave security out, and go through a tunnel where the "
+                "network is not yours."
+            )
         if weight is not None and not 0 < weight <= 1000:
             raise ConfigError(f"weight must be above 0 and at most 1000, not {weight}.")
         if scheduler_file is not None:
@@ -179,7 +184,7 @@ class Client(Submission, Results, Inspection, Management):
         Parameters
         ----------
         timeout : float or str, optional
-            Accepted, changes nothing.
+            Seconds for the client's own cluster to end, before it is killed. Default 10.
 
         Returns
         -------
@@ -190,10 +195,10 @@ class Client(Submission, Results, Inspection, Management):
             _clients.remove(weakref.ref(self))
         self._leave_dask()
         if self.asynchronous:
-            return self._aclose()
+            return self._aclose(timeout)
         _loop.wait_for(self._session.start(self._session.close()))
         if self._own_cluster is not None:
-            self._own_cluster.close()
+            self._own_cluster.close(timeout)
         return None
 
     def _leave_dask(self) -> None:
@@ -201,12 +206,13 @@ class Client(Submission, Results, Inspection, Management):
             self._is_dasks = False
             _default.end_use()
 
-    async def _aclose(self) -> None:
+    async def _aclose(self, timeout: float | str | None) -> None:
         if not hasattr(self, "_session"):
             return
         await asyncio.wrap_future(self._session.start(self._session.close()))
         if self._own_cluster is not None:
-            await asyncio.get_running_loop().run_in_executor(None, self._own_cluster.close)
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(None, self._own_cluster.close, timeout)
 
     def shutdown(self) -> Any:
         """End the cluster with all its processes, and this client.
@@ -319,9 +325,10 @@ class Client(Submission, Results, Inspection, Management):
         coroutine: Coroutine[Any, Any, Any],
         change: Callable[[Any], Any] | None = None,
         for_tasks: bool = False,
+        asynchronous: bool | None = None,
     ) -> Any:
         """Run on the loop's thread: wait, or give an awaitable when asynchronous."""
-        if self.asynchronous:
+        if self.asynchronous if asynchronous is None else asynchronous:
             return self._awaitable(coroutine, change)
         found = self._session.sync(coroutine, for_tasks)
         return found if change is None else change(found)
@@ -347,9 +354,12 @@ class Client(Submission, Results, Inspection, Management):
         allow_other_workers: bool | None = None,
         resources: dict[str, float] | None = None,
         sync: bool = True,
+        asynchronous: bool | None = None,
+        direct: bool | None = None,
         retries: int | None = None,
         priority: float | None = None,
         fifo_timeout: float | str = "60 s",
+        actors: object = None,
         **kwargs: Any,
     ) -> Any:
         """Compute keys of a Dask graph, as Dask's schedulers do.
@@ -370,12 +380,18 @@ class Client(Submission, Results, Inspection, Management):
             Amounts of worker resources that each task holds while it runs.
         sync : bool, default True
             Give results rather than futures.
+        asynchronous : bool, optional
+            Give an awaitable of results, or wait for them. Default: as the client does.
+        direct : bool, optional
+            Accepted, changes nothing: values always come straight from their workers.
         retries : int, optional
             How often a task is tried again when it raises. Default 0.
         priority : float, optional
             Larger runs first. Default 0.
         fifo_timeout : float or str, default "60 s"
             Seconds within which submissions count as one for the order of execution.
+        actors : object, optional
+            Accepted for Dask's sake: there are no actors, and True raises ConfigError.
         **kwargs
             Whatever else Dask hands to schedulers: ignored.
 
@@ -392,6 +408,7 @@ class Client(Submission, Results, Inspection, Management):
         """
         from taskloom._collections import get
 
+        no_actors(actors)
         options = {
             "workers": workers,
             "allow_other_workers": allow_other_workers,
@@ -400,7 +417,7 @@ class Client(Submission, Results, Inspection, Management):
             "priority": priority,
             "fifo_timeout": fifo_timeout,
         }
-        return get(self, dsk, keys, sync=sync, **options)
+        return get(self, dsk, keys, sync, asynchronous, **options)
 
     def compute(
         self,
@@ -413,6 +430,7 @@ class Client(Submission, Results, Inspection, Management):
         retries: int | None = None,
         priority: float | None = None,
         fifo_timeout: float | str = "60 s",
+        actors: object = None,
         traverse: bool = True,
         **kwargs: Any,
     ) -> Any:
@@ -440,6 +458,8 @@ class Client(Submission, Results, Inspection, Management):
             Larger runs first. Default 0.
         fifo_timeout : float or str, default "60 s"
             Seconds within which submissions count as one for the order of execution.
+        actors : object, optional
+            Accepted for Dask's sake: there are no actors, and True raises ConfigError.
         traverse : bool, default True
             Look for collections in lists, tuples, sets and dicts.
         **kwargs
@@ -457,6 +477,7 @@ class Client(Submission, Results, Inspection, Management):
         """
         from taskloom._collections import compute
 
+        no_actors(actors)
         options = {
             "workers": workers,
             "allow_other_workers": allow_other_workers,
@@ -477,6 +498,7 @@ class Client(Submission, Results, Inspection, Management):
         retries: int | None = None,
         priority: float | None = None,
         fifo_timeout: float | str = "60 s",
+        actors: object = None,
         **kwargs: Any,
     ) -> Any:
         """Compute Dask collections and keep them on the cluster, as collections of futures.
@@ -501,6 +523,8 @@ class Client(Submission, Results, Inspection, Management):
             Larger runs first. Default 0.
         fifo_timeout : float or str, default "60 s"
             Seconds within which submissions count as one for the order of execution.
+        actors : object, optional
+            Accepted for Dask's sake: there are no actors, and True raises ConfigError.
         **kwargs
             For Dask's optimisation.
 
@@ -511,6 +535,7 @@ class Client(Submission, Results, Inspection, Management):
         """
         from taskloom._collections import persist
 
+        no_actors(actors)
         options = {
             "workers": workers,
             "allow_other_workers": allow_other_workers,
@@ -521,8 +546,7 @@ class Client(Submission, Results, Inspection, Management):
         }
         return persist(self, collections, options, optimize_graph, **kwargs)
 
-    @staticmethod
-    def futures_of(futures: Any) -> list[Future]:
+    def futures_of(self, futures: Any) -> list[Future]:
         """Return the futures in a structure or collection.
 
         Parameters
@@ -534,8 +558,13 @@ class Client(Submission, Results, Inspection, Management):
         -------
         list of Future
             In order, each once.
+
+        Raises
+        ------
+        CancelledError
+            One of them is cancelled.
         """
-        return futures_of(futures)
+        return futures_of(futures, self)
 
     def normalize_collection(self, collection: Any) -> Any:
         """Return a Dask collection as it is: its keys get a mark when it is computed.

@@ -152,7 +152,7 @@ class Cluster:
         Raises
         ------
         ConfigError
-            Memory or cores were given, and no worker runs that tells how much one has.
+            Memory or cores were given, and it is not known how much a worker has.
         ClusterError
             The cluster cannot start workers, or ``n`` is no number of them.
         """
@@ -161,7 +161,7 @@ class Cluster:
     def adapt(
         self,
         minimum: int = 0,
-        maximum: int | None = None,
+        maximum: float | None = None,
         *,
         minimum_cores: int | None = None,
         maximum_cores: int | None = None,
@@ -184,14 +184,21 @@ class Cluster:
         Raises
         ------
         ConfigError
-            Memory or cores were given, and no worker runs that tells how much one has.
+            Memory or cores were given, and it is not known how much a worker has, or not one fits.
         ClusterError
             The cluster cannot start workers, or the bounds are no numbers of them.
         """
         least = max(minimum, self._count(minimum_memory, minimum_cores) or 0)
         bounds = [maximum, self._count(maximum_memory, maximum_cores, whole=True)]
-        most = min((one for one in bounds if one is not None), default=None)
+        # Dask's word for no bound is infinity.
+        most = min((one for one in bounds if one not in (None, math.inf)), default=None)
         self._call("POST", "/api/adapt", {"minimum": least, "maximum": most})
+
+    def _each(self) -> tuple[float, float]:
+        """Return threads and bytes of a worker; 0 where that is not known."""
+        info = self.info()
+        running = info["workers"]["running"] or 1
+        return info["threads"] / running, info["memory"]["limit"] / running
 
     def _count(
         self, memory: float | str | None, cores: int | None, whole: bool = False
@@ -199,21 +206,51 @@ class Cluster:
         """Return how many workers have so much; ``whole``: have no more than that."""
         if memory is None and cores is None:
             return None
-        info = self.info()
-        running = info["workers"]["running"]
+        threads, limit = self._each()
         needs = []
-        for what, wanted, there in (
-            ("a memory limit", memory and byte_count(memory), info["memory"]["limit"]),
-            ("threads", cores, info["threads"]),
+        for what, wanted, each in (
+            ("a memory limit", None if memory is None else byte_count(memory), limit),
+            ("threads", cores, threads),
         ):
-            if wanted is not None:
-                if running == 0 or there == 0:
-                    raise ConfigError(
-                        f"How many workers that makes is not known: none of {self.name} runs with "
-                        f"{what} that it tells. Ask for a number of workers instead."
-                    )
-                needs.append(wanted * running / there)
-        return max(1, math.floor(min(needs))) if whole else math.ceil(max(needs))
+            if wanted is None:
+                continue
+            if each == 0:
+                raise ConfigError(
+                    f"How many workers that makes is not known: none of {self.name} runs with "
+                    f"{what} that it tells. Ask for a number of workers instead."
+                )
+            needs.append(wanted / each)
+        if not whole:
+            return math.ceil(max(needs))
+        if min(needs) < 1:
+            raise ConfigError(
+                f"Not one worker of {self.name} fits: it has {threads:g} threads and "
+                f"{format_bytes(limit) if limit else 'no limit of memory'}."
+            )
+        return math.floor(min(needs))
+
+    def scale_down(self, workers: str | Iterable[str]) -> list[Message]:
+        """Let workers of these names leave, without losing anything.
+
+        Parameters
+        ----------
+        workers : str or iterable of str
+            Names, addresses or hosts.
+
+        Returns
+        -------
+        list of dict
+            What became of each, as `Client.retire_workers` tells it.
+
+        Raises
+        ------
+        ConfigError
+            No worker is called so.
+        """
+        from taskloom._client import Client
+
+        with Client(self._address, token=self.token, set_as_default=False) as client:
+            return client.retire_workers(workers)
 
     def get_logs(
         self, cluster: bool = True, scheduler: bool = True, workers: bool | Iterable[str] = True
@@ -563,6 +600,10 @@ class LocalCluster(Cluster):
         return None
 
     shutdown = close
+
+    def _each(self) -> tuple[float, float]:
+        _, threads, limit = self._shape
+        return threads, limit
 
     @property
     def status(self) -> str:

@@ -320,14 +320,21 @@ def _shape(keys: Any, values: dict[Hashable, Any]) -> Any:
     return values[keys]
 
 
-def get(client: Client, dsk: Any, keys: Any, sync: bool = True, **kwargs: Any) -> Any:
+def get(
+    client: Client,
+    dsk: Any,
+    keys: Any,
+    sync: bool = True,
+    asynchronous: bool | None = None,
+    **kwargs: Any,
+) -> Any:
     """Compute keys of a graph; see `Client.get`."""
     futures = submit_graph(client, dsk, keys, **kwargs)
     if not sync:
         return _shape(keys, futures)
     order = list(futures)
-    found = client.gather([futures[key] for key in order])
-    if client.asynchronous:
+    found = client.gather([futures[key] for key in order], asynchronous=asynchronous)
+    if client.asynchronous if asynchronous is None else asynchronous:
 
         async def shaped() -> Any:
             return _shape(keys, dict(zip(order, await found, strict=True)))

@@ -263,7 +263,7 @@ class Future(Generic[T]):
 
     def __await__(self) -> Any:
         return self.client._awaitable(
-            self.client._gather_coroutine([self], "raise", None), lambda values: values[0]
+            self.client._gather_coroutine([self], "raise", None, True), lambda values: values[0]
         ).__await__()
 
     def __del__(self) -> None:
@@ -301,18 +301,25 @@ class Future(Generic[T]):
         return future_html(self)
 
 
-def futures_of(o: object) -> list[Future]:
+def futures_of(o: object, client: Client | None = None) -> list[Future]:
     """Return the futures in a structure or collection.
 
     Parameters
     ----------
     o : object
         Where to look: in lists, tuples, sets, values of dicts, and graphs of Dask collections.
+    client : Client, optional
+        Given one, a future that is cancelled is raised. Default: it is returned as well.
 
     Returns
     -------
     list of Future
         In order, each once.
+
+    Raises
+    ------
+    CancelledError
+        A client was given, and one of the futures is cancelled.
     """
     found: list[Future] = []
     stack = [o]
@@ -327,7 +334,12 @@ def futures_of(o: object) -> list[Future]:
         elif hasattr(one, "__dask_graph__"):
             graph = one.__dask_graph__() or {}
             stack.extend(reversed(list(dict(graph).values())))
-    return list(dict.fromkeys(found))
+    futures = list(dict.fromkeys(found))
+    for one in futures if client is not None else ():
+        error = one._error() if one.cancelled() else None
+        if error is not None:
+            raise error
+    return futures
 
 
 class DoneAndNotDone(NamedTuple):

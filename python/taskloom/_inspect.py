@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from taskloom._errors import ConfigError, VersionMismatchError
-from taskloom._future import Future
+from taskloom._future import Future, futures_of
 from taskloom._profile import merged
 from taskloom._settings import seconds
 from taskloom._submit import worker_names
@@ -23,6 +23,9 @@ from taskloom._versions import mismatch, python_versions, used_packages
 
 if TYPE_CHECKING:
     from taskloom._session import Session
+
+
+_LINES = 1000
 
 
 class Inspection:
@@ -56,14 +59,14 @@ class Inspection:
         Parameters
         ----------
         workers : str or iterable of str, optional
-            Only these (addresses). Default: all.
+            Only these (names, addresses or hosts). Default: all.
 
         Returns
         -------
         dict of str to list of str
             Keys by worker address.
         """
-        return self._request("has-what", {}, lambda found: _of_workers(found, workers))
+        return self._by_worker("has-what", workers)
 
     def processing(self, workers: Any = None) -> dict[str, list[str]]:
         """Return the keys that each worker is to run.
@@ -71,14 +74,14 @@ class Inspection:
         Parameters
         ----------
         workers : str or iterable of str, optional
-            Only these (addresses). Default: all.
+            Only these (names, addresses or hosts). Default: all.
 
         Returns
         -------
         dict of str to list of str
             Keys by worker address.
         """
-        return self._request("processing", {}, lambda found: _of_workers(found, workers))
+        return self._by_worker("processing", workers)
 
     def nthreads(self, workers: Any = None) -> dict[str, int]:
         """Return the threads of each worker.
@@ -86,7 +89,7 @@ class Inspection:
         Parameters
         ----------
         workers : str or iterable of str, optional
-            Only these (addresses). Default: all.
+            Only these (names, addresses or hosts). Default: all.
 
         Returns
         -------
@@ -95,9 +98,9 @@ class Inspection:
         """
 
         def threads(info: dict) -> dict[str, int]:
-            return {at: one["nthreads"] for at, one in info["members"].items()}
+            return {at: one["nthreads"] for at, one in _chosen(info, workers).items()}
 
-        return self._request("scheduler-info", {}, lambda info: _of_workers(threads(info), workers))
+        return self._request("scheduler-info", {}, threads)
 
     ncores = nthreads
 
@@ -124,21 +127,42 @@ class Inspection:
 
         return self._request("scheduler-info", {}, shape)
 
+    def _by_worker(self, method: str, workers: Any) -> Any:
+        """Ask for what there is by worker address, and keep that of some workers."""
+
+        async def ask() -> dict[str, Any]:
+            found = await self._session.request(method, {})
+            if workers is None:
+                return found
+            chosen = _chosen(await self._session.request("scheduler-info", {}), workers)
+            return {at: one for at, one in found.items() if at in chosen}
+
+        return self._sync(ask())
+
     def nbytes(self, keys: Any = None, summary: bool = True) -> dict[str, int]:
         """Return the bytes that each worker holds.
 
         Parameters
         ----------
         keys : iterable of str, optional
-            Accepted, changes nothing: all keys count.
+            Refused: bytes of single results are not told here.
         summary : bool, default True
-            Accepted, changes nothing.
+            False is refused.
 
         Returns
         -------
         dict of str to int
             Bytes by worker address.
+
+        Raises
+        ------
+        ConfigError
+            ``keys`` were given, or ``summary=False``.
         """
+        if keys is not None or not summary:
+            raise ConfigError(
+                "client.nbytes() tells the bytes of each worker; future.nbytes those of a result."
+            )
         return self._request(
             "scheduler-info",
             {},
@@ -286,13 +310,13 @@ class Inspection:
         """
         return self._request("logs", {"n": n}, lambda found: found["logs"])
 
-    def get_scheduler_logs(self, n: int = 1000) -> list[str]:
+    def get_scheduler_logs(self, n: int | None = None) -> list[str]:
         """Return the newest log lines of the scheduler.
 
         Parameters
         ----------
-        n : int, default 1000
-            At most so many lines.
+        n : int, optional
+            At most so many lines. Default 1000.
 
         Returns
         -------
@@ -301,7 +325,7 @@ class Inspection:
         """
         return self._request(
             "logs",
-            {"n": n},
+            {"n": _LINES if n is None else n},
             lambda found: [
                 line
                 for log in found["logs"]
@@ -311,34 +335,50 @@ class Inspection:
         )
 
     def get_worker_logs(
-        self, n: int = 1000, workers: Any = None, nanny: bool = False
+        self, n: int | None = None, workers: Any = None, nanny: bool = False
     ) -> dict[str, list[str]]:
         """Return the newest log lines of workers, or of nannies.
 
         Parameters
         ----------
-        n : int, default 1000
-            At most so many lines of each process.
+        n : int, optional
+            At most so many lines of each process. Default 1000.
         workers : str or iterable of str, optional
-            Only these (names). Default: all.
+            Only these (names, addresses or hosts). Default: all.
         nanny : bool, default False
-            Those of nannies instead.
+            Those of all nannies instead.
 
         Returns
         -------
         dict of str to list of str
             Lines, oldest first, by the name of the worker or nanny.
-        """
 
-        def of(found: dict) -> dict[str, list[str]]:
+        Raises
+        ------
+        ConfigError
+            Both ``nanny`` and ``workers`` were given.
+        """
+        if nanny and workers is not None:
+            raise ConfigError("A nanny has no log for single workers: leave out nanny or workers.")
+
+        async def ask() -> dict[str, list[str]]:
+            found = await self._session.request("logs", {"n": _LINES if n is None else n})
+            # "worker-0", and "worker-0, ended" or "nanny of-one".
             logs = {log["source"]: log["lines"] for log in found["logs"]}
             logs.pop("scheduler", None)
-            if nanny:
-                return {at: lines for at, lines in logs.items() if at.startswith("nanny ")}
-            logs = {at: lines for at, lines in logs.items() if not at.startswith("nanny ")}
-            return _of_workers(logs, workers)
+            logs = {
+                source: lines
+                for source, lines in logs.items()
+                if source.startswith("nanny ") is nanny
+            }
+            if workers is None:
+                return logs
+            info = await self._session.request("scheduler-info", {})
+            names = {one["name"] for one in _chosen(info, workers).values()}
+            names.update(worker_names(workers) or [])
+            return {at: lines for at, lines in logs.items() if at.partition(",")[0] in names}
 
-        return self._request("logs", {"n": n}, of)
+        return self._sync(ask())
 
     def get_versions(
         self, check: bool = False, packages: Iterable[str] | None = None
@@ -430,14 +470,27 @@ def _key(one: Future | str) -> str:
     return one.key if isinstance(one, Future) else str(one)
 
 
-def _keys(futures: Any) -> list[str] | None:
-    if futures is None:
+def _keys(of: Any) -> list[str] | None:
+    if of is None:
         return None
-    if isinstance(futures, Future | str):
-        return [_key(futures)]
-    return [_key(one) for one in futures]
+    if isinstance(of, Future | str):
+        return [_key(of)]
+    if isinstance(of, dict) or hasattr(of, "__dask_graph__"):
+        return [one.key for one in futures_of(of)]
+    return [key for one in of for key in _of_one(one)]
 
 
-def _of_workers(found: dict[str, Any], workers: Any) -> dict[str, Any]:
-    names = worker_names(workers)
-    return found if names is None else {at: one for at, one in found.items() if at in names}
+def _of_one(one: Any) -> list[str]:
+    return (_keys(one) or []) if hasattr(one, "__dask_graph__") else [_key(one)]
+
+
+def _chosen(info: dict[str, Any], workers: Any) -> dict[str, Any]:
+    """Return workers, by address, of which name, address or host is among these; None: all."""
+    members, names = info["members"], worker_names(workers)
+    if names is None:
+        return members
+    return {
+        at: one
+        for at, one in members.items()
+        if not {at, one["name"], one["host"]}.isdisjoint(names)
+    }

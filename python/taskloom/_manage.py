@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from taskloom import _by_value, _pack, serialize
 from taskloom._datasets import pack_dataset, unpack_dataset
-from taskloom._errors import ConfigError, TaskloomError, TimeoutError
+from taskloom._errors import ConfigError, TimeoutError
 from taskloom._failure import error_of
 from taskloom._future import Future, futures_of
 from taskloom._settings import seconds
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from taskloom._client import Client
     from taskloom._installs import Install
     from taskloom._session import Session
+
+
+_RAISE: Any = object()
 
 
 class Management:
@@ -330,7 +333,7 @@ class Management:
         nanny: bool = False,
         on_error: str = "raise",
         **kwargs: Any,
-    ) -> dict[str, Any]:
+    ) -> Any:
         """Run a function once on every worker, beside its tasks; results by worker address.
 
         Parameters
@@ -342,9 +345,9 @@ class Management:
         workers : str or iterable of str, optional
             Only on these (names or addresses).
         wait : bool, default True
-            Accepted, changes nothing: results are always waited for.
+            False: return None at once; errors are not told then.
         nanny : bool, default False
-            Accepted, changes nothing: functions run on workers, never in nannies.
+            True is refused: no code of users runs in a nanny.
         on_error : {'raise', 'return', 'ignore'}, default 'raise'
             What to do when it raises somewhere.
         **kwargs
@@ -361,12 +364,20 @@ class Management:
             With ``raise``: what the function raised.
         ValueError
             ``on_error`` is another word.
+        ConfigError
+            ``nanny`` was given.
         SerializationError
             The arguments cannot be shipped.
         """
         if on_error not in ("raise", "return", "ignore"):
             raise ValueError(f"on_error is raise, return or ignore, not {on_error!r}.")
-        return self._sync(self._run_everywhere(function, workers, on_error, args, kwargs))
+        if nanny:
+            raise ConfigError("No code of users runs in a nanny. Leave nanny=True out.")
+        running = self._run_everywhere(function, workers, on_error, args, kwargs)
+        if wait:
+            return self._sync(running)
+        self._session.start(running)
+        return self._sync(asyncio.sleep(0))
 
     def run_on_scheduler(self, function: Callable, *args: Any, **kwargs: Any) -> Any:
         """Run a function beside the scheduler: in a process of its own on this machine.
@@ -536,13 +547,13 @@ class Management:
 
         return self._sync(publish())
 
-    def get_dataset(self, name: str, default: Any = None) -> Any:
+    def get_dataset(self, name: Any, default: Any = _RAISE) -> Any:
         """Return what was published under a name; its futures are this client's own.
 
         Parameters
         ----------
-        name : str
-            What it is called.
+        name : str or list of str
+            What it is called. Of a list: all of them, as a list.
         default : object, optional
             Returned when nothing is published under the name. Default: ConfigError is raised.
 
@@ -556,20 +567,30 @@ class Management:
         ConfigError
             Nothing is published under the name, or only TypeScript can read it.
         """
+        names = name if isinstance(name, list) else [name]
 
-        def read(answer: dict) -> Any:
+        def read(answer: dict | None) -> Any:
+            if answer is None:
+                return default
             futures = self._futures_of_keys(answer["keys"]) if answer["keys"] else []
             return unpack_dataset(answer["value"], futures)
 
-        async def ask() -> Any:
-            try:
-                return await self._session.request("get-dataset", {"name": str(name)})
-            except TaskloomError:
-                if default is not None:
-                    return None
-                raise
+        async def ask() -> list[dict | None]:
+            found: list[dict | None] = []
+            for one in names:
+                try:
+                    found.append(await self._session.request("get-dataset", {"name": str(one)}))
+                except ConfigError:
+                    if default is _RAISE:
+                        raise
+                    found.append(None)
+            return found
 
-        return self._sync(ask(), lambda found: default if found is None else read(found))
+        def shape(found: list[dict | None]) -> Any:
+            data = [read(one) for one in found]
+            return data if isinstance(name, list) else data[0]
+
+        return self._sync(ask(), shape)
 
     def list_datasets(self) -> list[str]:
         """Return the names of all published datasets.
@@ -581,13 +602,13 @@ class Management:
         """
         return self._request("list-datasets", {})
 
-    def unpublish_dataset(self, name: str) -> Any:
-        """Take a name back; results that no client holds futures of are let go of.
+    def unpublish_dataset(self, name: Any) -> Any:
+        """Take names back; results that no client holds futures of are let go of.
 
         Parameters
         ----------
-        name : str
-            What it is called.
+        name : str or list of str
+            What is published.
 
         Returns
         -------
@@ -599,7 +620,12 @@ class Management:
         ConfigError
             Nothing is published under the name.
         """
-        return self._request("unpublish-dataset", {"name": str(name)})
+
+        async def take_back() -> None:
+            for one in name if isinstance(name, list) else [name]:
+                await self._session.request("unpublish-dataset", {"name": str(one)})
+
+        return self._sync(take_back())
 
     # -------------------------------------------------------------------- scaling, executor
 

@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from taskloom._errors import TaskloomError
+from taskloom._errors import ConfigError, TaskloomError
 from taskloom._future import Future, GraphTasks, futures_of
 from taskloom._keys import key_prefix
 from taskloom._outcomes import Waiter
@@ -86,12 +86,18 @@ class Bars:
         All of one client.
     group_by : callable, optional
         Name of a row, from a future. Default: the function's name.
+    single : bool
+        Count all in one row.
     """
 
     def __init__(
-        self, futures: Sequence[Future], group_by: Callable[[Future], str] | None = None
+        self,
+        futures: Sequence[Future],
+        group_by: Callable[[Future], str] | None = None,
+        single: bool = False,
     ) -> None:
         self.client = futures[0].client
+        self._single = single
         self.id = str(uuid.uuid4())
         self._keys: dict[int, str] = {}
         self._rows: dict[str, list[int]] = {}
@@ -186,6 +192,8 @@ class Bars:
             statuses = {self._status(cid) for cid in one.cids}
             for row in one.rows(statuses, self._blamed(one.cids)):
                 _add_row(rows, row)
+        if self._single:
+            return _in_one(list(rows.values()))
         return list(rows.values())
 
     def _row(self, name: str, cids: list[int]) -> dict[str, Any]:
@@ -235,6 +243,13 @@ def _add_row(rows: dict[str, dict[str, Any]], row: dict[str, Any]) -> None:
         for name, value in row.items():
             if name != "name":
                 there[name] += value
+
+
+def _in_one(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    whole: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        _add_row(whole, {**row, "name": "all"})
+    return list(whole.values())
 
 
 def _state(statuses: set[str], pending: int) -> str:
@@ -290,9 +305,8 @@ def progress(
     notebook: bool | None = None,
     multi: bool = True,
     complete: bool = True,
-    group_by: Callable[[Future], str] | None = None,
+    group_by: Callable[[Future], str] | str | None = "prefix",
     interval: float = INTERVAL,
-    **kwargs: Any,
 ) -> Any:
     """Show how far futures have come.
 
@@ -306,27 +320,32 @@ def progress(
     notebook : bool, optional
         Draw in the notebook or on the terminal. Default: where the code runs.
     multi : bool, default True
-        Accepted, changes nothing: each function has a bar of its own (see ``group_by``).
+        A row for each function; False: one for all.
     complete : bool, default True
-        Accepted, changes nothing: bars always show what has ended, too.
-    group_by : callable, optional
-        Name of a row, from a future. Default: the function's name.
+        Count all futures; False: those that have not ended yet.
+    group_by : callable or {'prefix'}, default 'prefix'
+        Name of a row, from a future; ``prefix`` is the function's name.
     interval : float, default 0.2
         Seconds between updates, at least 0.2.
-    **kwargs
-        Accepted, change nothing.
 
     Returns
     -------
     None
         An awaitable when the client is asynchronous and there is no notebook.
+
+    Raises
+    ------
+    ConfigError
+        ``group_by`` is neither.
     """
-    wanted = futures_of(list(futures))
+    if group_by not in (None, "prefix") and not callable(group_by):
+        raise ConfigError(f"group_by is a function of a future, or 'prefix', not {group_by!r}.")
+    wanted = [one for one in futures_of(list(futures)) if complete or not one.done()]
     if not wanted:
         return None
     from taskloom import _cell
 
-    bars = Bars(wanted, group_by)
+    bars = Bars(wanted, group_by if callable(group_by) else None, not multi)
     in_kernel = _cell.in_kernel() if notebook is None else notebook
     client = bars.client
     if in_kernel:

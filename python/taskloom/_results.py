@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import pickle
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgpack
 
 from taskloom import serialize
+from taskloom._errors import TimeoutError
 from taskloom._future import Future, futures_of
 from taskloom._settings import seconds
 from taskloom._submit import worker_names
@@ -38,11 +40,12 @@ class Results:
         await self._session.wait(total, enough, seconds(timeout))
 
     async def _gather_coroutine(
-        self, futures: list[Future], errors: str, timeout: float | str | None
+        self, futures: list[Future], errors: str, timeout: float | str | None, read: bool
     ) -> list[Any]:
+        """Bring results here; ``read`` them on the loop's thread, for who must not be held up."""
         keys = {future._cid: future.key for future in futures}
         found = await self._session.transfers.gather(keys, errors, seconds(timeout))
-        if not self.asynchronous:
+        if not read:
             return [found.get(future._cid) for future in futures]
         return [read_value(found.get(future._cid)) for future in futures]
 
@@ -51,7 +54,7 @@ class Results:
         if outcome.inline is not None and not self.asynchronous:
             return read_value(outcome.inline)
         return self._sync(
-            self._gather_coroutine([future], "raise", timeout),
+            self._gather_coroutine([future], "raise", timeout, self.asynchronous),
             lambda found: found[0] if self.asynchronous else read_value(found[0]),
             for_tasks=True,
         )
@@ -74,7 +77,7 @@ class Results:
         direct : bool, optional
             Accepted, changes nothing: values always come straight from their workers.
         asynchronous : bool, optional
-            Accepted, changes nothing: the client's own ``asynchronous`` holds.
+            Give an awaitable, or wait. Default: as the client does.
 
         Returns
         -------
@@ -98,15 +101,18 @@ class Results:
         flat = type(futures) is list and set(map(type, futures)) <= {Future}
         wanted = futures if flat else futures_of(futures)
 
+        later = self.asynchronous if asynchronous is None else asynchronous
+
         def rebuild(found: list[Any]) -> Any:
             if flat:
-                if self.asynchronous:
+                if later:
                     return [one for one in found if one is not MISSING]
                 return [read_value(one) for one in found if one is not None]
-            values = found if self.asynchronous else [read_value(one) for one in found]
+            values = found if later else [read_value(one) for one in found]
             return put_values(futures, dict(zip(wanted, values, strict=True)))
 
-        return self._sync(self._gather_coroutine(wanted, errors, None), rebuild, for_tasks=True)
+        bringing = self._gather_coroutine(wanted, errors, None, later)
+        return self._sync(bringing, rebuild, for_tasks=True, asynchronous=later)
 
     def scatter(
         self,
@@ -133,9 +139,9 @@ class Results:
         hash : bool, default True
             Accepted, changes nothing: equal values are not told apart from others.
         timeout : float or str, optional
-            Accepted, changes nothing.
+            Seconds, or text; TimeoutError after that.
         asynchronous : bool, optional
-            Accepted, changes nothing: the client's own ``asynchronous`` holds.
+            Give an awaitable, or wait. Default: as the client does.
 
         Returns
         -------
@@ -146,12 +152,23 @@ class Results:
         ------
         ConfigError
             No worker runs, or none of these.
+        TimeoutError
+            The time was over.
         SerializationError
             A value cannot be shipped.
         """
         from taskloom._scatter import scatter
 
-        return self._sync(scatter(self._itself(), data, worker_names(workers), broadcast))
+        limit = seconds(timeout)
+
+        async def put() -> Any:
+            putting = scatter(self._itself(), data, worker_names(workers), broadcast)
+            try:
+                return await asyncio.wait_for(putting, limit)
+            except asyncio.TimeoutError:
+                raise TimeoutError(f"The values were not on workers within {limit:g} s.") from None
+
+        return self._sync(put(), asynchronous=asynchronous)
 
     # -------------------------------------------------------------------- giving up, trying again
 
@@ -171,7 +188,7 @@ class Results:
             Tasks that this client has no future for are named by their keys, and then need
             ``force``, for somebody else wants them.
         asynchronous : bool, optional
-            Accepted, changes nothing: the client's own ``asynchronous`` holds.
+            Give an awaitable, or wait. Default: as the client does.
         force : bool, default False
             Others' too, and running tasks are killed.
         reason, msg : str, optional
@@ -204,7 +221,7 @@ class Results:
             message = {"op": "cancel-keys", "cids": cids, "keys": keys}
             session.say({**message, "force": force, "reason": text})
 
-        return self._sync(cancel())
+        return self._sync(cancel(), asynchronous=asynchronous)
 
     def retry(self, futures: Any, asynchronous: bool | None = None) -> Any:
         """Run failed tasks again, with the failed tasks that they stand on.
@@ -214,7 +231,7 @@ class Results:
         futures : Future, structure of futures, or Dask collection
             Which. Those that have not failed stay as they are.
         asynchronous : bool, optional
-            Accepted, changes nothing: the client's own ``asynchronous`` holds.
+            Give an awaitable, or wait. Default: as the client does.
 
         Returns
         -------
@@ -239,7 +256,7 @@ class Results:
                     session.outcomes[cid] = PENDING
             session.say({"op": "retry-keys", "cids": cids})
 
-        return self._sync(retry())
+        return self._sync(retry(), asynchronous=asynchronous)
 
 
 MISSING = object()

@@ -49,6 +49,7 @@ class Submission:
         fifo_timeout: float | str = "100 ms",
         allow_other_workers: bool = False,
         actor: bool = False,
+        actors: bool = False,
         pure: bool = False,
         task_timeout: float | str | None = None,
         **kwargs: Any,
@@ -77,7 +78,7 @@ class Submission:
             Seconds within which submissions count as one for the order of execution.
         allow_other_workers : bool, default False
             Take ``workers`` as a wish.
-        actor : bool, default False
+        actor, actors : bool, default False
             Accepted for Dask's sake: there are no actors, and True raises ConfigError.
         pure : bool, default False
             The same function with the same arguments is the same task.
@@ -102,7 +103,7 @@ class Submission:
         CommClosedError
             The client is not connected any more.
         """
-        no_actors(actor)
+        no_actors(actor, actors)
         session = self._session
         session.must_be_open()
         function = self._function(func)
@@ -138,6 +139,7 @@ class Submission:
         allow_other_workers: bool = False,
         fifo_timeout: float | str = "100 ms",
         actor: bool = False,
+        actors: bool = False,
         pure: bool = False,
         batch_size: int | None = None,
         task_timeout: float | str | None = None,
@@ -165,7 +167,7 @@ class Submission:
             Take ``workers`` as a wish.
         fifo_timeout : float or str, default "100 ms"
             Seconds within which submissions count as one for the order of execution.
-        actor : bool, default False
+        actor, actors : bool, default False
             Accepted for Dask's sake: there are no actors, and True raises ConfigError.
         pure : bool, default False
             The same function with the same arguments is the same task.
@@ -193,7 +195,7 @@ class Submission:
         CommClosedError
             The client is not connected any more.
         """
-        no_actors(actor)
+        no_actors(actor, actors)
         session = self._session
         session.must_be_open()
         columns: list[Sequence[Any]] = [
@@ -385,9 +387,9 @@ def parent_task() -> int:
     return 0 if task is None else task.tid
 
 
-def no_actors(actor: bool) -> None:
-    """Say what to do instead of ``actor=True``."""
-    if actor:
+def no_actors(*wishes: object) -> None:
+    """Say what to do instead of ``actor=True`` or ``actors=True``."""
+    if any(wishes):
         raise ConfigError("Taskloom has no actors. Keep state in the values that tasks return.")
 
 

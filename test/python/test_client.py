@@ -252,12 +252,12 @@ def test_scaling(cluster):
 
 def test_scaling_by_memory_and_cores():
     with LocalCluster(n_workers=0, threads_per_worker=2, memory_limit="500 MiB") as cluster:
+        # Another process does not know what workers there will be.
         with pytest.raises(ConfigError, match="Ask for a number of workers instead"):
-            cluster.scale(cores=4)
-        cluster.scale(1)
-        cluster.wait_for_workers(1)
+            Cluster(cluster.name).scale(cores=4)
         cluster.scale(cores=3)
         cluster.wait_for_workers(2)
+        assert Cluster(cluster.name)._count(None, 5) == 3
         cluster.scale(memory="1.2 GiB")
         cluster.wait_for_workers(3)
         # Of several wishes the largest counts, of several bounds the least.
@@ -266,8 +266,24 @@ def test_scaling_by_memory_and_cores():
         cluster.adapt(minimum_cores=2, maximum_cores=5, maximum=7)
         bounds = cluster.info()["adaptive"]
         assert (bounds["minimum"], bounds["maximum"]) == (1, 2)
+        with pytest.raises(ConfigError, match=r"Not one worker of .* fits: it has 2 threads"):
+            cluster.adapt(maximum_cores=1)
+        cluster.adapt(maximum=float("inf"))
+        assert cluster.info()["adaptive"] == {"minimum": 0, "maximum": None}
         assert set(cluster.get_logs(cluster=False, workers=False)) == {"scheduler"}
         assert set(cluster.get_logs(False, False, ["worker-0"])) <= {"worker-0"}
+
+
+def test_scaling_down_by_name():
+    with LocalCluster(n_workers=2, threads_per_worker=1) as cluster, Client(cluster) as client:
+        cluster.wait_for_workers(2)
+        kept = client.scatter("kept", workers="worker-1")
+        [told] = cluster.scale_down(["worker-1"])
+        assert (told["name"], told["outcome"], told["lost"]) == ("worker-1", "closed", 0)
+        until(lambda: len(client.nthreads()) == 1)
+        assert kept.result(timeout=20) == "kept"
+        with pytest.raises(ConfigError, match="nobody"):
+            cluster.scale_down("nobody")
 
 
 def test_workers_are_restarted_by_name():

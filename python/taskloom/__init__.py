@@ -45,11 +45,12 @@ if TYPE_CHECKING:
         VersionWarning,
         WorkerMemoryError,
     )
-    from taskloom._future import Future, as_completed, fire_and_forget, futures_of, wait
+    from taskloom._future import Future, fire_and_forget, futures_of
     from taskloom._installs import PipInstallError
     from taskloom._magics import load_ipython_extension
     from taskloom._progress import progress
     from taskloom._tasks import get_client, get_worker, rejoin, secede, worker_client
+    from taskloom._waiting import as_completed, wait
 
 _PLACES = {
     "_client": ("Client", "default_client"),
@@ -76,11 +77,12 @@ _PLACES = {
         "VersionWarning",
         "WorkerMemoryError",
     ),
-    "_future": ("Future", "as_completed", "fire_and_forget", "futures_of", "wait"),
+    "_future": ("Future", "fire_and_forget", "futures_of"),
     "_installs": ("PipInstallError",),
     "_magics": ("load_ipython_extension",),
     "_progress": ("progress",),
     "_tasks": ("get_client", "get_worker", "rejoin", "secede", "worker_client"),
+    "_waiting": ("as_completed", "wait"),
 }
 _HOMES = {name: module for module, names in _PLACES.items() for name in names}
 

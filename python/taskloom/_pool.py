@@ -85,7 +85,7 @@ class ClientExecutor(concurrent.futures.Executor):
                 self._client.cancel(futures)
             return
         if futures:
-            from taskloom._future import wait as wait_for
+            from taskloom._waiting import wait as wait_for
 
             wait_for(futures)
 

@@ -298,7 +298,7 @@ export class Load {
         one.future.retry();
         continue;
       }
-      this.judgeError(one, error);
+      await this.judgeError(one, error);
       return;
     }
   }
@@ -321,8 +321,13 @@ export class Load {
     return null;
   }
 
-  private judgeError(one: Planned, error: Error): void {
-    const why = this.explanationOf(one, error);
+  private async judgeError(one: Planned, error: Error): Promise<void> {
+    let why = this.explanationOf(one, error);
+    if (why === null) {
+      // A worker that goes has said so to its scheduler before its process is seen to have ended.
+      await this.setting.look();
+      why = this.explanationOf(one, error);
+    }
     if (why !== null) return this.tally.explain(why);
     const { code } = error as { code?: string };
     this.tally.lose(one.spec.id, `${code ?? error.name}: ${error.message}`);

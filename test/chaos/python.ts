@@ -56,6 +56,8 @@ export class PythonLoad {
   private child: ChildProcess | null = null;
   private started = false;
   private finished = false;
+  /** Errors that are being looked into. */
+  private judging = 0;
   private ending = false;
 
   constructor(setting: Setting, tally: Tally) {
@@ -115,7 +117,11 @@ export class PythonLoad {
       lose,
       what
     } = told as Told & { right?: number; retried?: number };
-    if (typeof told['error'] === 'string') return this.judge(told as unknown as ToldError);
+    if (typeof told['error'] === 'string') {
+      this.judging++;
+      void this.judge(told as unknown as ToldError).finally(() => this.judging--);
+      return;
+    }
     if (started === true) this.started = true;
     if (finished === true) this.finished = true;
     if (note !== undefined) tally.note(`python: ${note}`);
@@ -129,8 +135,12 @@ export class PythonLoad {
     if (lose !== undefined) tally.lose(lose, what ?? '');
   }
 
-  private judge(told: ToldError): void {
-    const why = this.explanationOf(told);
+  private async judge(told: ToldError): Promise<void> {
+    let why = this.explanationOf(told);
+    if (why === null) {
+      await this.setting.look();
+      why = this.explanationOf(told);
+    }
     if (why !== null) return this.tally.explain(`python: ${why}`);
     this.tally.lose(told.error, `${told.code} (kind ${told.kind ?? 'unknown'}): ${told.text}`);
   }
@@ -176,7 +186,7 @@ export class PythonLoad {
   async finish(limitMs: number): Promise<void> {
     this.tell({ finish: limitMs / 1000 });
     const end = Date.now() + limitMs + 20_000;
-    while (!this.finished && this.child?.exitCode === null) {
+    while ((!this.finished || this.judging > 0) && this.child?.exitCode === null) {
       if (Date.now() > end) return this.tally.lose('python', 'its client does not come to an end');
       await sleep(100);
     }

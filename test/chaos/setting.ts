@@ -47,6 +47,8 @@ export interface Host {
 }
 
 const WATCH_MS = 100;
+/** A worker that has said goodbye ends within this. */
+const LOOK_MS = 3000;
 
 export class Setting {
   readonly options: SettingOptions;
@@ -216,6 +218,11 @@ export class Setting {
   /** A worker was lost, or its link was, just now. */
   lost(): void {
     this.losses.push(Date.now());
+  }
+
+  /** Workers that are going now have been seen to go. */
+  async look(): Promise<void> {
+    await new Promise(resolve => setTimeout(resolve, LOOK_MS));
   }
 
   /** How many workers were lost since a time. */

@@ -119,7 +119,7 @@ class Executor:
                 {"op": "recalled", "id": head["id"], "seqs": self._recall(head["seqs"])}
             )
         elif op == "fetch":
-            self._fetch(head["id"], head["tid"], head["drop"])
+            self._fetch(head["id"], head["tids"], head["drops"])
         elif op == "collect-garbage":
             self._values.clear()
             self._outbox.clear()
@@ -213,22 +213,28 @@ class Executor:
                 taken.append(task.seq)
         return taken
 
-    def _fetch(self, request: int, tid: int, drop: bool) -> None:
-        """Serialise a live value for those who need it elsewhere."""
-        head: dict[str, Any] = {"op": "fetched", "id": request}
-        try:
-            value = self._values.owned(tid)
-            family, frames = written(value)
-        except Exception as error:
-            text = f"{type(error).__name__}: {error}"
-            self._link.send({**head, "family": "", "files": [], "error": text})
-            return
-        sent, files = self._outbox.put(frames)
-        self._link.send({**head, "family": family, "files": files, "error": ""}, sent)
-        if drop:
-            self._values.drop([tid])
-        else:
-            self._values.copy(tid, value, size_of(value))
+    def _fetch(self, request: int, tids: list[int], drops: list[bool]) -> None:
+        """Serialise live values for those who need them elsewhere."""
+        rows: list[tuple[str, int, list[Any], str]] = []
+        frames: list[Any] = []
+        values: dict[int, Any] = {}
+        for tid in tids:
+            try:
+                value = self._values.owned(tid)
+                family, own = written(value)
+            except Exception as error:
+                rows.append(("", 0, [], f"{type(error).__name__}: {error}"))
+                continue
+            values[tid] = value
+            sent, files = self._outbox.put(own)
+            rows.append((family, len(sent), files, ""))
+            frames.extend(sent)
+        self._link.send({"op": "fetched", "id": request, "rows": rows}, frames)
+        for tid, drop in zip(tids, drops, strict=True):
+            if tid in values and drop:
+                self._values.drop([tid])
+            elif tid in values:
+                self._values.copy(tid, values[tid], size_of(values[tid]))
 
     # ---------------------------------------------------------------- tasks
 

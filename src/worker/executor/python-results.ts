@@ -42,16 +42,21 @@ export function readResults({ head, frames }: LinkMessage): Result[] {
   return results;
 }
 
-/** Reads a value that was asked for; null when its files are gone. */
-export function readValue({ head, frames }: LinkMessage): StoredValue | null {
-  const family = head['family'] as Family;
-  const files = head['files'] as (string | null)[];
-  try {
-    if (files.some(file => file !== null)) return takeFiles(family, frames, files);
-    return { family, frames, nbytes: frameBytes(frames), type: '' };
-  } catch {
-    return null;
-  }
+type FetchedRow = [family: Family, count: number, files: (string | null)[], error: string];
+
+/** Reads values that were asked for; instead of one that cannot leave, or be read, why. */
+export function readFetched({ head, frames }: LinkMessage): (StoredValue | string)[] {
+  let at = 0;
+  return (head['rows'] as FetchedRow[]).map(([family, count, files, error]) => {
+    const own = frames.slice(at, (at += count));
+    if (error !== '') return error;
+    try {
+      if (files.some(file => file !== null)) return takeFiles(family, own, files);
+      return { family, frames: own, nbytes: frameBytes(own), type: '' };
+    } catch (problem) {
+      return (problem as Error).message;
+    }
+  });
 }
 
 function filedResult(row: Row, own: Uint8Array[], files: (string | null)[]): Result {

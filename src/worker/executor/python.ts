@@ -27,7 +27,7 @@ import { LinkReader, sendMessage } from './python-link.ts';
 import type { LinkMessage } from './python-link.ts';
 import { reasonOf, startPython } from './python-process.ts';
 import type { PythonSetup } from './python-process.ts';
-import { readResults, readValue } from './python-results.ts';
+import { readFetched, readResults } from './python-results.ts';
 import type { Result } from './results.ts';
 import type { ThreadStack } from './stacks.ts';
 
@@ -40,6 +40,8 @@ const LAST_WORDS = 4000;
 /** Frames from so many bytes on go through files, each of at most a part of the free space. */
 const FILE_BYTES = 2 ** 20;
 const SPACE_SHARE = 0.5;
+/** Live values that one message asks for. */
+const FETCHED_AT_ONCE = 32;
 const HOLDS =
   'it does not answer: it is inside native code that holds the interpreter (the GIL), or starts.';
 
@@ -52,6 +54,12 @@ export interface PythonOwner {
   onResults(executor: PythonExecutor, results: readonly Result[], evicted: readonly number[]): void;
   onReady(packages: Record<string, string>): void;
   died(executor: PythonExecutor, death: Death): void;
+}
+
+interface Wanted {
+  handle: number;
+  drop: boolean;
+  resolve(value: StoredValue | null): void;
 }
 
 export interface PythonOptions {
@@ -82,6 +90,7 @@ export class PythonExecutor implements Executor, LiveHolder {
   private over = false;
   private output = '';
   private spawnError = '';
+  private wanted: Wanted[] = [];
   private pending: Handed[] = [];
   private values: (SentValue & { files: (string | null)[] })[] = [];
   private functions: SentFunction[] = [];
@@ -218,6 +227,8 @@ export class PythonExecutor implements Executor, LiveHolder {
   }
 
   drop(tids: number[], fns: number[]): void {
+    // After what was wanted before.
+    this.fetchWanted();
     for (const tid of tids) this.live.delete(tid);
     for (const fn of fns) this.known.delete(fn);
     sendMessage(this.link, { op: 'drop', tids, fns });
@@ -296,12 +307,27 @@ export class PythonExecutor implements Executor, LiveHolder {
 
   // ---------------------------------------------------------------- questions
 
-  async fetch(handle: number, drop: boolean): Promise<StoredValue | null> {
-    const answer = await this.request('fetch', { tid: handle, drop }, []);
-    if (answer === null) return null;
-    const error = answer.head['error'] as string;
-    if (error === '') return readValue(answer);
-    this.tell({ op: 'log', key: '', level: 'error', text: `A value cannot leave: ${error}` });
+  fetch(handle: number, drop: boolean): Promise<StoredValue | null> {
+    if (this.wanted.length === 0) queueMicrotask(() => this.fetchWanted());
+    return new Promise(resolve => this.wanted.push({ handle, drop, resolve }));
+  }
+
+  /** What was wanted in one turn goes in few messages: each waits for the interpreter. */
+  private fetchWanted(): void {
+    while (this.wanted.length > 0) {
+      const some = this.wanted.splice(0, FETCHED_AT_ONCE);
+      const tids = some.map(({ handle }) => handle);
+      const drops = some.map(({ drop }) => drop);
+      void this.request('fetch', { tids, drops }, []).then(answer => {
+        const values = answer === null ? [] : readFetched(answer);
+        some.forEach(({ resolve }, i) => resolve(this.valueOf(values[i] ?? null)));
+      });
+    }
+  }
+
+  private valueOf(fetched: StoredValue | string | null): StoredValue | null {
+    if (typeof fetched !== 'string') return fetched;
+    this.tell({ op: 'log', key: '', level: 'error', text: `A value cannot leave: ${fetched}` });
     return null;
   }
 

@@ -96,8 +96,9 @@ describe.skipIf(PYTHON === undefined)('a Python executor', () => {
     const { tid } = await h.success(
       'import sys\ndef f():\n print("hello")\n sys.stderr.write("oh")'
     );
+    // A line without an end is told after the result.
+    await until('both lines', () => h.log.includes(`error key-${tid}: oh`));
     expect(h.log).toContain(`info key-${tid}: hello`);
-    expect(h.log).toContain(`error key-${tid}: oh`);
   });
 
   it('tells tasks of their worker, and lets them leave their slot', async () => {
